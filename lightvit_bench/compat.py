@@ -1,0 +1,68 @@
+"""The only file that knows about quirks of versions. Each workaround says what breaks without it."""
+
+from __future__ import annotations
+
+import importlib.util
+from contextlib import redirect_stdout
+from functools import lru_cache
+from io import StringIO
+from pathlib import Path
+
+# Schemas of the operators that torchvision 0.28 looks up while it is imported.
+TORCHVISION_OPERATORS = {
+    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+_libraries = []  # a torch Library undoes its definitions when it is collected
+
+
+@lru_cache(maxsize=None)
+def prepare() -> None:
+    """Apply what must happen before timm, torchvision or mmengine's Runner is imported."""
+    declare_torchvision_operators()
+
+
+def declare_torchvision_operators() -> list[str]:
+    """Declare torchvision's compiled operators where its library cannot be loaded.
+
+    PyPI's torchvision is a CUDA build. Beside a CPU-only torch its library does not load, and
+    `import torchvision`, hence `import timm` and mmengine's environment report, raises "operator
+    torchvision::nms does not exist". Declared without an implementation the imports succeed, and a
+    call raises; nothing here calls them (mmcv.ops has its own). Returns the names declared.
+    """
+    import torch
+
+    _load_torchvision_library()
+    missing = [
+        name for name in TORCHVISION_OPERATORS if not hasattr(torch.ops.torchvision, name)
+    ]
+    if missing:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in missing:
+            library.define(name + TORCHVISION_OPERATORS[name])
+        _libraries.append(library)
+    return missing
+
+
+def _load_torchvision_library() -> None:
+    """Load torchvision's compiled operators without importing it; no matter if they do not load."""
+    import torch
+
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return
+    for library in Path(spec.origin).parent.glob("_C*.so"):
+        try:
+            torch.ops.load_library(library)
+        except (OSError, RuntimeError):
+            pass  # the CUDA build beside a CPU torch: the case this is for
+
+
+def import_mmseg() -> None:
+    """Import mmseg's data sets without their notice.
+
+    onedl-mmsegmentation 1.4.2 prints "Could not import OneDL" (a cloud client, not needed) twice
+    on standard output at every import; meant as a debug message, it has no logger to filter it.
+    """
+    with redirect_stdout(StringIO()):
+        import mmseg.datasets  # noqa: F401
