@@ -1,0 +1,3 @@
+# Semantic FPN, ViT-Tiny pre-trained with D²-MAE (decoupled distillation); otherwise fpn_dmae_tiny.py.
+_base_ = "./fpn_dmae_tiny.py"
+model = dict(backbone=dict(init="checkpoints/d2mae_tiny.safetensors"))

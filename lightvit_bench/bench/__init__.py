@@ -1,0 +1,1 @@
+"""Measuring: operations, and later latency and throughput."""

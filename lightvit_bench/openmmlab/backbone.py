@@ -1,0 +1,78 @@
+"""The encoder as an OpenMMLab backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from lightvit_bench.checkpoint import default_hint, load_into
+from lightvit_bench.errors import CheckpointError, ConfigError
+from lightvit_bench.vit import VisionTransformer
+
+
+@MODELS.register_module()
+class ViTBackbone(BaseModule):
+    """A plain ViT whose intermediate outputs are feature maps, all at the stride of a patch.
+
+    Args:
+        preset: a name of `lightvit_bench.vit.PRESETS`.
+        init: "random", or the path of a checkpoint with a manifest (tools/convert_checkpoint.py).
+        out_blocks: indices of the blocks whose outputs are returned, without a final norm.
+        encoder: further arguments of `VisionTransformer` (drop_path, rel_pos, checkpointing, ...).
+
+    Raises:
+        CheckpointError: `init` names a file that is absent, unsafe, or does not fit.
+        ConfigError: the preset is unknown, or a block index is out of range.
+    """
+
+    def __init__(
+        self,
+        preset: str,
+        init: str = "random",
+        out_blocks: Sequence[int] = (3, 5, 7, 11),
+        img_size: int | Sequence[int] | None = None,
+        **encoder,
+    ):
+        super().__init__()
+        if not isinstance(img_size, int | None):
+            img_size = tuple(img_size)
+        self.encoder = VisionTransformer(preset, img_size=img_size, final_norm=False, **encoder)
+        depth = len(self.encoder.blocks)
+        if not out_blocks or not all(0 <= i < depth for i in out_blocks):
+            raise ConfigError(
+                f"out_blocks={tuple(out_blocks)} does not fit an encoder of {depth} blocks.",
+                set=f"out_blocks to indices from 0 to {depth - 1} (--cfg-options "
+                "model.backbone.out_blocks=...)",
+            )
+        self.out_blocks = tuple(out_blocks)
+        self.init = init
+        if init != "random" and not Path(init).is_file():  # said now, before data is scanned
+            raise CheckpointError(
+                "the checkpoint to start from is not there.", **default_hint(init)
+            )
+
+    def init_weights(self) -> None:
+        """Load the initial weights, unless they are random (the encoder's constructor drew them)."""
+        if self.init != "random":
+            print_log(str(load_into(self.encoder, self.init)), logger="current")
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Image (B, 3, H, W) -> one map (B, width, ceil(H/patch), ceil(W/patch)) per out block."""
+        return tuple(self.encoder.forward_maps(image, self.out_blocks))
+
+    def get_layer_depth(self, name: str, prefix: str = "") -> tuple[int, int]:
+        """The depth of a parameter, and the number of depths, for layer-wise learning rates.
+
+        Embeddings are 0, block k is k + 1; the last depth (blocks + 1) is that of everything
+        behind the backbone. This is mmpretrain's protocol, and the numbering of BEiT and MAE.
+        """
+        last = len(self.encoder.blocks) + 1
+        parts = name.removeprefix(prefix).split(".")
+        if "blocks" in parts:
+            return int(parts[parts.index("blocks") + 1]) + 1, last + 1
+        return (last if parts[-2:-1] == ["norm"] else 0), last + 1

@@ -1,0 +1,85 @@
+"""Checkpoints of training runs: read without running code, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from pickle import UnpicklingError
+
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from lightvit_bench.checkpoint import read_torch
+from lightvit_bench.errors import CheckpointError
+
+
+def _history_statistic(owner: type, name: str):
+    """What `getattr` may be in a checkpoint: a statistic of mmengine's log history.
+
+    HistoryBuffer pickles its methods as getattr(HistoryBuffer, "mean"). mmengine therefore lets
+    any checkpoint call the real getattr, which reaches far more than that.
+    """
+    if owner is HistoryBuffer and name in ("min", "max", "mean", "current"):
+        return getattr(owner, name)
+    raise UnpicklingError(f"GLOBAL builtins.getattr for {name!r} of {owner!r}")
+
+
+MMENGINE_SAFE = (HistoryBuffer, (_history_statistic, "builtins.getattr"))
+
+
+def read_run_checkpoint(path: str, map_location=None) -> dict:
+    """Read a checkpoint of mmengine's Runner; unsafe content raises `CheckpointError`, runs nothing.
+
+    `meta.config` is dropped: mmengine's `resume` would execute it as a Python file. Tensors stay on
+    the CPU whatever `map_location` says; loading them into a model or optimizer moves them.
+    """
+    checkpoint = read_torch(Path(path).expanduser(), extra_safe=MMENGINE_SAFE)
+    if isinstance(checkpoint, dict) and isinstance(checkpoint.get("meta"), dict):
+        checkpoint["meta"].pop("config", None)
+    return checkpoint
+
+
+def _refuse_address(path: str, map_location=None) -> None:
+    raise CheckpointError(
+        f"{path} is not loaded from its address.",
+        why="files from elsewhere are read without running code, which needs them here",
+        do="download it, then give its path",
+    )
+
+
+class AtomicLocalBackend(LocalBackend):
+    """mmengine's local files, written aside and renamed: a killed run leaves no torn checkpoint."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write `obj` to `filepath`, which holds either the old or the new content at any time."""
+        aside = f"{filepath}.part"
+        super().put(obj, aside)
+        with open(aside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, filepath)
+
+
+def secure_mmengine() -> None:
+    """Make mmengine read and write checkpoints through this module, in every place it does.
+
+    Its own loader tries `weights_only=True` and then falls back to unpickling anything.
+    """
+    CheckpointLoader.register_scheme("", read_run_checkpoint, force=True)
+    for scheme in [scheme for scheme in CheckpointLoader._schemes if scheme]:
+        CheckpointLoader.register_scheme(scheme, _refuse_address, force=True)
+    register_backend("local", AtomicLocalBackend, prefixes="", force=True)
+
+
+def latest_checkpoint(work_dir: str | Path) -> Path | None:
+    """The checkpoint of the highest iteration (or epoch) in `work_dir`, None if there is none."""
+
+    def number(path: Path) -> int:
+        return int(re.fullmatch(r"(?:iter|epoch)_(\d+)", path.stem)[1])
+
+    found = [
+        path for path in Path(work_dir).glob("*.pth")
+        if re.fullmatch(r"(?:iter|epoch)_\d+", path.stem)
+    ]  # fmt: skip
+    return max(found, key=number, default=None)

@@ -1,0 +1,78 @@
+"""What a config for GPUs becomes on a machine without one."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
+
+
+@OPTIM_WRAPPERS.register_module()
+class CpuAmpOptimWrapper(OptimWrapper):
+    """Mixed precision on a CPU: forward in bfloat16 autocast, no loss scaling.
+
+    mmengine's AmpOptimWrapper refuses a CPU. bfloat16 has float32's range, so no scaler is needed.
+    """
+
+    @contextmanager
+    def optim_context(self, model: torch.nn.Module):
+        """Forward passes inside run in bfloat16 where autocast deems it safe."""
+        with super().optim_context(model), torch.autocast("cpu", torch.bfloat16):
+            yield
+
+
+def adapt_to_device(cfg: Config) -> list[str]:
+    """Replace what only a GPU can do by its CPU counterpart; returns what was replaced, in words.
+
+    With a CUDA device the config stays as it is. Without one: `AmpOptimWrapper` becomes
+    `CpuAmpOptimWrapper`, SyncBN becomes BN (PyTorch's synchronised one needs a GPU), NCCL becomes
+    gloo.
+    """
+    if torch.cuda.is_available():
+        return []
+    changes = []
+    wrapper = cfg.get("optim_wrapper") or {}
+    if wrapper.get("type") == "AmpOptimWrapper":
+        wrapper.type = "CpuAmpOptimWrapper"
+        for option in ("dtype", "loss_scale", "use_fsdp"):
+            wrapper.pop(option, None)
+        changes.append("mixed precision in bfloat16 on the CPU, without loss scaling")
+    if _replace(cfg.get("model", {}), "type", "SyncBN", "BN"):
+        changes.append("BN instead of SyncBN")
+    if cfg.get("launcher", "none") != "none":
+        cfg.model_wrapper_cfg = dict(
+            type="MMDistributedDataParallel",
+            device_ids=None,  # mmengine would pass the local rank, which is no CPU device
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get("find_unused_parameters", False),
+        )
+        changes.append("gloo instead of NCCL")
+    return changes
+
+
+def start_process_group(launcher: str) -> None:
+    """Join the process group of torchrun on a machine without a GPU.
+
+    mmengine would set a CUDA device there first and fail; it takes a group that stands as it is.
+    """
+    if launcher != "pytorch" or torch.cuda.is_available():
+        return
+    if "RANK" in os.environ and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+
+
+def _replace(node, key: str, old: str, new: str) -> int:
+    """Set `key` to `new` wherever it is `old` in nested dicts and lists; returns how often."""
+    if isinstance(node, dict):
+        count = sum(_replace(value, key, old, new) for value in node.values())
+        if node.get(key) == old:
+            node[key] = new
+            count += 1
+        return count
+    if isinstance(node, list | tuple):
+        return sum(_replace(value, key, old, new) for value in node)
+    return 0

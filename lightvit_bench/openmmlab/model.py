@@ -1,0 +1,88 @@
+"""Models from configs, outside a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from lightvit_bench.bench.flops import Cost, count_cost
+from lightvit_bench.errors import CheckpointError
+from lightvit_bench.openmmlab.checkpoints import read_run_checkpoint
+from lightvit_bench.openmmlab.config import load_config
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """The model of a config on the CPU, in eval mode, its backbone from random weights."""
+    init_default_scope(cfg.get("default_scope", "mmseg"))
+    cfg = cfg.copy()
+    cfg.model.backbone.init = "random"
+    return revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
+
+
+def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
+    """The model of a config with the weights of a run's checkpoint.
+
+    `model.dataset_meta` holds class names and palette, where the checkpoint has them. Raises
+    `CheckpointError` if a weight is missing, unexpected, or of another shape.
+    """
+    model = build_model(cfg)
+    content = read_run_checkpoint(str(checkpoint))
+    weights = content.get("state_dict") if isinstance(content, dict) else None
+    if weights is None:
+        raise CheckpointError(
+            f"{checkpoint} holds no 'state_dict': it is not the checkpoint of a run.",
+            of_a_run="work_dirs/.../iter_*.pth, as tools/train.py writes them",
+        )
+    own = model.state_dict()
+    missing = sorted(set(own) - set(weights))
+    unexpected = sorted(set(weights) - set(own))
+    reshaped = [
+        f"{name}: {tuple(weights[name].shape)} in the file, {tuple(own[name].shape)} in the model"
+        for name in sorted(set(own) & set(weights))
+        if own[name].shape != weights[name].shape
+    ]
+    if missing or unexpected or reshaped:
+        raise CheckpointError(
+            f"{checkpoint} does not fit the model of {cfg.filename}.",
+            missing=_first(missing),
+            unexpected=_first(unexpected),
+            reshaped=_first(reshaped),
+            check="that the config is the one the checkpoint was trained with",
+        )
+    model.load_state_dict(weights)
+    model.dataset_meta = content.get("meta", {}).get("dataset_meta", {})
+    return model
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """Cost of the backbone and of the whole model (auxiliary heads excluded) for one image."""
+
+    backbone: Cost
+    total: Cost
+
+
+def model_cost(config: str, shape: tuple[int, int], cfg_options: Sequence[str] = ()) -> ModelCost:
+    """Count the work of a config's model on one image of `shape` (height, width) in pixels."""
+    model = build_model(load_config(config, cfg_options))
+    if getattr(model, "with_auxiliary_head", False):
+        model.auxiliary_head = None  # trained with, not run
+    image = torch.zeros(1, 3, *shape)
+    forward = nn.Module()
+    forward.model = model
+    forward.forward = partial(model, mode="tensor")
+    return ModelCost(count_cost(model.backbone, image), count_cost(forward, image))
+
+
+def _first(names: list[str], count: int = 8) -> list[str]:
+    """The first names of a long list, and how many more there are."""
+    more = [f"... and {len(names) - count} more"] if len(names) > count else []
+    return names[:count] + more or ["none"]

@@ -1,0 +1,103 @@
+"""Training and testing a config: what tools/train.py and tools/test.py do once they have parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from lightvit_bench.errors import CheckpointError, ConfigError
+from lightvit_bench.openmmlab.checkpoints import latest_checkpoint, secure_mmengine
+from lightvit_bench.openmmlab.config import fit_to_machine, load_config
+from lightvit_bench.openmmlab.device import start_process_group
+
+
+def train(
+    config: str,
+    *,
+    work_dir: str | None = None,
+    resume: bool = False,
+    amp: bool = False,
+    launcher: str = "none",
+    cfg_options: Sequence[str] = (),
+) -> Runner:
+    """Train a config from its start, or from its newest checkpoint with `resume`.
+
+    `amp` turns mixed precision on where the config does not. Returns the runner, trained.
+    """
+    cfg = load_config(config, cfg_options)
+    cfg.work_dir = work_dir or cfg.get("work_dir") or _default_work_dir(config)
+    if amp:
+        _use_mixed_precision(cfg)
+    cfg.resume = False
+    if resume and (newest := latest_checkpoint(cfg.work_dir)):
+        cfg.resume, cfg.load_from = True, str(newest)
+        cfg.model.backbone.init = "random"  # the checkpoint brings all weights
+    elif resume:
+        print(f"nothing to resume in {cfg.work_dir}: starting from the beginning")
+    runner = _build_runner(cfg, launcher)
+    runner.train()
+    return runner
+
+
+def test(
+    config: str,
+    checkpoint: str,
+    *,
+    work_dir: str | None = None,
+    out: str | None = None,
+    show_dir: str | None = None,
+    show_limit: int | None = None,
+    launcher: str = "none",
+    cfg_options: Sequence[str] = (),
+) -> dict[str, float]:
+    """Test a checkpoint; returns the metrics by name.
+
+    Args:
+        out: folder for the predictions (label PNGs in the data set's own ids).
+        show_dir: folder for overlays of image, truth and prediction, `show_limit` of them.
+    """
+    cfg = load_config(config, cfg_options)
+    cfg.work_dir = work_dir or cfg.get("work_dir") or _default_work_dir(config)
+    if not Path(checkpoint).is_file():
+        raise CheckpointError(
+            f"there is no checkpoint {checkpoint}.",
+            newest_in_work_dir=str(latest_checkpoint(cfg.work_dir) or "none"),
+        )
+    cfg.load_from = checkpoint
+    cfg.model.backbone.init = "random"  # the checkpoint brings all weights
+    if out is not None:
+        cfg.test_evaluator.output_dir = out
+    hooks = list(cfg.get("custom_hooks", []))
+    if show_dir is not None:
+        hooks.append(dict(type="OverlayHook", out_dir=show_dir, limit=show_limit))
+    cfg.custom_hooks = hooks
+    runner = _build_runner(cfg, launcher)
+    return runner.test()
+
+
+def _build_runner(cfg: Config, launcher: str) -> Runner:
+    changes = fit_to_machine(cfg, launcher)
+    secure_mmengine()
+    start_process_group(launcher)
+    runner = Runner.from_cfg(cfg)
+    for change in changes:
+        print_log(f"no CUDA device: {change}", logger="current")
+    return runner
+
+
+def _default_work_dir(config: str) -> str:
+    """work_dirs/<folder>/<name>, so that equal names of two data sets do not share a folder."""
+    path = Path(config)
+    return str(Path("work_dirs") / path.parent.name / path.stem)
+
+
+def _use_mixed_precision(cfg: Config) -> None:
+    wrapper = cfg.optim_wrapper
+    if wrapper.type not in ("OptimWrapper", "AmpOptimWrapper"):
+        raise ConfigError(f"--amp does not go with optim_wrapper.type={wrapper.type!r}.")
+    wrapper.type = "AmpOptimWrapper"
+    wrapper.setdefault("loss_scale", "dynamic")

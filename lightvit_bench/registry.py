@@ -1,0 +1,8 @@
+"""Where OpenMMLab finds our classes: `custom_imports = dict(imports=["lightvit_bench.registry"])`.
+
+Everything is registered once, in mmengine's root registries; mmseg and mmdet look there through
+their parents, so one backbone serves both and no config needs a scope prefix.
+"""
+
+from lightvit_bench.openmmlab import backbone, device, layer_decay, progress, replay  # noqa: F401
+from lightvit_bench.segmentation import datasets, neck, overlay, preprocessor  # noqa: F401

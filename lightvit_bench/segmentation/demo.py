@@ -1,0 +1,90 @@
+"""The demo: generated data, a short training, a test, and what it is worth beside a constant."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lightvit_bench.data.demo_ade import CLASSES, make_demo_ade
+from lightvit_bench.data.seg_folder import find_pairs, scan
+from lightvit_bench.metrics.segmentation import SegScores, commonest_class_scores
+from lightvit_bench.openmmlab.checkpoints import latest_checkpoint
+from lightvit_bench.openmmlab.run import test, train
+
+CONFIG = "configs/demo/upernet_random_tiny.py"
+
+
+def run_demo(out: Path, config: str = CONFIG) -> dict[str, float]:
+    """Run everything below `out`, telling each step; returns the test metrics.
+
+    The commands printed are those a person would type; they do the same.
+    """
+    started = time.monotonic()
+    data = out / "data" / "ADEChallengeData2016"
+    print(f"[1/4] data: pictures of shapes on photographs, in ADE20K's layout, into {data}")
+    summary = make_demo_ade(data)
+    print(f"      {summary.train} to train on, {summary.val} to test on{summary.note}")
+
+    work_dir = out / "upernet_random_tiny"
+    options = [f"data_root={data.resolve()}"]
+    _tell("[2/4]", f"tools/train.py {config} --work-dir {work_dir} --cfg-options {options[0]}")
+    train(config, work_dir=str(work_dir), cfg_options=options)
+
+    checkpoint, pictures = latest_checkpoint(work_dir), out / "overlays"
+    _tell(
+        "[3/4]",
+        f"tools/test.py {config} {checkpoint} --show-dir {pictures} --cfg-options {options[0]}",
+    )
+    metrics = test(
+        config,
+        str(checkpoint),
+        work_dir=str(work_dir),
+        show_dir=str(pictures),
+        cfg_options=options,
+    )
+    constant = baseline(data)
+    sheet = out / "demo.png"
+    write_sheet(sorted(pictures.glob("*.png"))[:6], sheet)
+
+    minutes = (time.monotonic() - started) / 60
+    print(f"[4/4] result after {minutes:.1f} minutes: a ViT-Tiny and UPerNet, from random weights")
+    print("                                    mIoU    aAcc")
+    print(f"      trained                      {metrics['mIoU']:5.1f}   {metrics['aAcc']:5.1f}")
+    print(f"      always the commonest class   {constant.miou:5.1f}   {constant.aacc:5.1f}")
+    print(f"      pictures (image, truth, prediction): {sheet}, and one by one in {pictures}")
+    return metrics
+
+
+def baseline(data: Path) -> SegScores:
+    """What always predicting the commonest training class scores on the validation masks."""
+    counts = []
+    for split in ("training", "validation"):
+        pairs = find_pairs(data, f"images/{split}", f"annotations/{split}", dataset_name="demo")
+        report = scan(pairs, valid_ids=range(len(CLASSES) + 1))
+        counts.append(report.pixels[1 : len(CLASSES) + 1])  # class k is value k + 1
+    return commonest_class_scores(*counts)
+
+
+def write_sheet(pictures: list[Path], out: Path, columns: int = 2) -> None:
+    """Set pictures of about equal width on one white sheet, in rows of `columns`."""
+    images = [cv2.imread(str(path)) for path in pictures]
+    height = max(image.shape[0] for image in images)
+    width = max(image.shape[1] for image in images)
+    cells = [
+        np.pad(
+            image,
+            ((0, height - image.shape[0]), (0, width - image.shape[1] + 8), (0, 0)),
+            constant_values=255,
+        )
+        for image in images
+    ]
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
+    rows = [np.concatenate(cells[i : i + columns], 1) for i in range(0, len(cells), columns)]
+    cv2.imwrite(str(out), np.concatenate(rows))
+
+
+def _tell(step: str, command: str) -> None:
+    print(f"{step} {command}", flush=True)
