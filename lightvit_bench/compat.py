@@ -33,9 +33,7 @@ def declare_torchvision_operators() -> list[str]:
     import torch
 
     _load_torchvision_library()
-    missing = [
-        name for name in TORCHVISION_OPERATORS if not hasattr(torch.ops.torchvision, name)
-    ]
+    missing = [name for name in TORCHVISION_OPERATORS if not hasattr(torch.ops.torchvision, name)]
     if missing:
         library = torch.library.Library("torchvision", "FRAGMENT")
         for name in missing:
@@ -66,3 +64,14 @@ def import_mmseg() -> None:
     """
     with redirect_stdout(StringIO()):
         import mmseg.datasets  # noqa: F401
+
+
+def cpu_computes_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware (AVX-512 BF16 or AMX).
+
+    PyTorch 2.13 has no public question for it: `is_bf16_supported` is about GPUs.
+    """
+    import torch
+
+    asks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, ask, lambda: False)() for ask in asks)

@@ -3,7 +3,7 @@
 _base_ = "../ade20k/upernet_random_tiny.py"
 data_root = "data/demo/ADEChallengeData2016"
 crop_size = (128, 128)
-iters = 120
+iters = 240
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", reduce_zero_label=True),
@@ -42,4 +42,4 @@ auto_scale_lr = dict(base_batch_size=8)
 train_cfg = dict(max_iters=iters, val_interval=iters + 1)  # tested once, afterwards
 default_hooks = dict(checkpoint=dict(interval=iters, max_keep_ckpts=1))
 custom_hooks = [dict(type="ReplayableIterations"), dict(type="ProgressLines", interval=20)]
-log_level = "WARNING"
+log_level = "ERROR"  # the lines of ProgressLines say enough

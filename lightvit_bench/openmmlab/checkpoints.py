@@ -41,7 +41,13 @@ def read_run_checkpoint(path: str, map_location=None) -> dict:
     return checkpoint
 
 
-def _refuse_address(path: str, map_location=None) -> None:
+def load_from_file_running_no_code(path: str, map_location=None) -> dict:
+    """`read_run_checkpoint`; mmengine logs a loader by its name behind "load_from_"."""
+    return read_run_checkpoint(path, map_location)
+
+
+def load_from_address_refused(path: str, map_location=None) -> None:
+    """What mmengine gets for addresses."""
     raise CheckpointError(
         f"{path} is not loaded from its address.",
         why="files from elsewhere are read without running code, which needs them here",
@@ -66,9 +72,9 @@ def secure_mmengine() -> None:
 
     Its own loader tries `weights_only=True` and then falls back to unpickling anything.
     """
-    CheckpointLoader.register_scheme("", read_run_checkpoint, force=True)
+    CheckpointLoader.register_scheme("", load_from_file_running_no_code, force=True)
     for scheme in [scheme for scheme in CheckpointLoader._schemes if scheme]:
-        CheckpointLoader.register_scheme(scheme, _refuse_address, force=True)
+        CheckpointLoader.register_scheme(scheme, load_from_address_refused, force=True)
     register_backend("local", AtomicLocalBackend, prefixes="", force=True)
 
 

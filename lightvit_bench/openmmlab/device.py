@@ -10,6 +10,8 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
+from lightvit_bench.compat import cpu_computes_bfloat16
+
 
 @OPTIM_WRAPPERS.register_module()
 class CpuAmpOptimWrapper(OptimWrapper):
@@ -29,18 +31,22 @@ def adapt_to_device(cfg: Config) -> list[str]:
     """Replace what only a GPU can do by its CPU counterpart; returns what was replaced, in words.
 
     With a CUDA device the config stays as it is. Without one: `AmpOptimWrapper` becomes
-    `CpuAmpOptimWrapper`, SyncBN becomes BN (PyTorch's synchronised one needs a GPU), NCCL becomes
-    gloo.
+    `CpuAmpOptimWrapper`, or float32 where the CPU would emulate bfloat16, many times slower; SyncBN
+    becomes BN (PyTorch's synchronised one needs a GPU), NCCL becomes gloo.
     """
     if torch.cuda.is_available():
         return []
     changes = []
     wrapper = cfg.get("optim_wrapper") or {}
     if wrapper.get("type") == "AmpOptimWrapper":
-        wrapper.type = "CpuAmpOptimWrapper"
         for option in ("dtype", "loss_scale", "use_fsdp"):
             wrapper.pop(option, None)
-        changes.append("mixed precision in bfloat16 on the CPU, without loss scaling")
+        if cpu_computes_bfloat16():
+            wrapper.type = "CpuAmpOptimWrapper"
+            changes.append("mixed precision in bfloat16 on the CPU, without loss scaling")
+        else:
+            wrapper.type = "OptimWrapper"
+            changes.append("float32: this CPU has no instructions for bfloat16")
     if _replace(cfg.get("model", {}), "type", "SyncBN", "BN"):
         changes.append("BN instead of SyncBN")
     if cfg.get("launcher", "none") != "none":

@@ -12,7 +12,7 @@ from mmengine.registry import HOOKS
 class ProgressLines(Hook):
     """Prints iteration, loss and remaining time every `interval` iterations.
 
-    Goes with `log_level = "WARNING"`, which silences mmengine's own log.
+    Goes with `log_level = "ERROR"`, which silences mmengine's own log.
     """
 
     def __init__(self, interval: int = 20):
@@ -30,7 +30,7 @@ class ProgressLines(Hook):
         pace = (time.monotonic() - self.started) / (done - self.first)
         left = round(pace * (runner.max_iters - done))
         print(
-            f"  iteration {done}/{runner.max_iters}   loss {float(outputs['loss']):.2f}   "
+            f"  iteration {done}/{runner.max_iters}   loss {outputs['loss'].item():.2f}   "
             f"{left} s left",
             flush=True,
         )

@@ -22,9 +22,7 @@ class ReducingPyramid(BaseModule):
         norm_cfg: norm layer between the transposed convolutions.
     """
 
-    def __init__(
-        self, in_channels: int, factor: float = 0.25, norm_cfg: dict | None = None
-    ):
+    def __init__(self, in_channels: int, factor: float = 0.25, norm_cfg: dict | None = None):
         super().__init__()
         out = int(in_channels * factor)
         self.levels = nn.ModuleList(

@@ -128,9 +128,7 @@ class VisionTransformer(nn.Module):
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
         """The position table (1, [1 +] h*w, D) for a grid of patches."""
-        return resample_table(
-            self.pos_embed, self.grid, grid, cls_token=self.cls_token is not None
-        )
+        return resample_table(self.pos_embed, self.grid, grid, cls_token=self.cls_token is not None)
 
     def patchify(self, image: Tensor, positions: Tensor | None = None) -> Tensor:
         """Embed patches and add their positions: image (B, 3, H, W) -> tokens (B, h*w, D).

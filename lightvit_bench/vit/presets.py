@@ -47,11 +47,11 @@ PRESETS = {
 
 
 def get_preset(name: str) -> ViTPreset:
-    """The preset called `name`; raises `ConfigError` with the nearest names otherwise."""
+    """The preset called `name`; raises `ConfigError` with the nearest and all names otherwise."""
     if name not in PRESETS:
         raise ConfigError(
             f"there is no encoder preset {name!r}.",
-            near=", ".join(near_matches(name, PRESETS)),
-            listed_in="lightvit_bench/vit/presets.py",
+            nearest=near_matches(name, PRESETS)[0],
+            known=", ".join(PRESETS),
         )
     return PRESETS[name]

@@ -4,9 +4,7 @@
 _base_ = "./vit_tiny_segmentor.py"
 norm_cfg = dict(type="SyncBN", requires_grad=True)
 model = dict(
-    neck=dict(
-        type="Feature2Pyramid", embed_dim=192, rescales=[4, 2, 1, 0.5], norm_cfg=norm_cfg
-    ),
+    neck=dict(type="Feature2Pyramid", embed_dim=192, rescales=[4, 2, 1, 0.5], norm_cfg=norm_cfg),
     decode_head=dict(
         type="UPerHead",
         in_channels=[192, 192, 192, 192],

@@ -1,0 +1,82 @@
+"""The design's import rules, read from the sources."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+PACKAGE = ROOT / "lightvit_bench"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MM = {"mmengine", "mmcv", "mmdet", "mmseg"}
+# Folder -> what its modules may not import, besides the rules for everybody below.
+FORBIDDEN = {
+    "errors.py": {"torch", "timm", "numpy", *MM},
+    "cli.py": {"torch", "timm", "numpy", *MM},
+    "compat.py": set(),
+    "vit": MM,
+    "checkpoint": MM,
+    "data": {"torch", "timm", *MM},
+    "metrics": {"torch", "timm", *MM},
+    "bench": MM,
+}
+TASKS = {"segmentation", "detection", "pretrain", "tracking"}
+# Our own packages that each may import (the flow of DESIGN.md, left to right).
+MAY_USE = {
+    "vit": {"errors", "compat", "vit"},
+    "checkpoint": {"errors", "vit", "checkpoint"},
+    "data": {"errors", "data"},
+    "metrics": {"errors", "metrics"},
+    "bench": {"errors", "bench"},
+}
+
+
+def imports(path):
+    """Full dotted names of all modules that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            if node.module == "lightvit_bench":
+                yield from (f"lightvit_bench.{alias.name}" for alias in node.names)
+
+
+def part(path):
+    return path.relative_to(PACKAGE).parts[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_import_rules(path):
+    names = list(imports(path))
+    roots = {name.split(".")[0] for name in names}
+    own = {name.split(".")[1] for name in names if name.startswith("lightvit_bench.")}
+    folder = part(path)
+    if path.name != "doctor.py":  # whose job is to try the imports
+        assert not roots & FORBIDDEN.get(folder, set())
+    assert "tools" not in roots
+    assert own <= MAY_USE.get(folder, own)
+    if folder in TASKS:
+        assert not own & (TASKS - {folder})
+
+
+def test_the_rules_see_the_package():
+    assert len(MODULES) > 20
+    assert set(MAY_USE) <= {part(path) for path in MODULES}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_stay_small_and_documented(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    assert ast.get_docstring(ast.parse(text)), "a module says what it is for"
+
+
+def test_nothing_of_this_machine_is_named():
+    """No absolute home or work folder in any tracked source."""
+    for folder in ("lightvit_bench", "configs", "tools", "docs"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in {".py", ".sh", ".md"}:
+                assert "/home/" not in path.read_text(), path

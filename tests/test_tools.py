@@ -1,0 +1,166 @@
+"""The tools as a person runs them: what they print, write and refuse."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="session")
+def tool(repo):
+    """Run `tools/NAME ARGUMENTS...`; returns the finished process, its output as text."""
+
+    def run(name, *arguments, **environment):
+        return subprocess.run(
+            [sys.executable, str(repo / "tools" / name), *map(str, arguments)],
+            cwd=repo,
+            env={**os.environ, "OMP_NUM_THREADS": "2", **environment},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tool, tiny_config, tmp_path_factory):
+    """A checkpoint of the tiny config after eight iterations."""
+    work_dir = tmp_path_factory.mktemp("trained")
+    done = tool("train.py", tiny_config, "--work-dir", work_dir)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "iteration 8/8" in done.stdout
+    return work_dir / "iter_8.pth"
+
+
+def fails(done, *needles):
+    """The tool ended as a user's mistake does: code 2, no traceback, the message."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    for needle in needles:
+        assert needle in done.stderr
+
+
+def test_test_writes_metrics_overlays_and_predictions(
+    tool, tiny_config, trained, demo_root, tmp_path
+):
+    out, show = tmp_path / "out", tmp_path / "show"
+    done = tool(
+        "test.py", tiny_config, trained, "--work-dir", tmp_path, "--out", out, "--show-dir", show
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = dict(re.findall(r"(\w+) (\d+\.\d+)", done.stdout.splitlines()[-1]))
+    assert set(printed) == {"aAcc", "mIoU", "mAcc"}
+
+    names = sorted(p.stem for p in (demo_root / "images/validation").iterdir())
+    assert sorted(p.stem for p in show.iterdir()) == names
+    assert sorted(p.stem for p in out.iterdir()) == names
+    overlay = cv2.imread(str(show / f"{names[0]}.png"))
+    assert overlay.shape[1] == 3 * 96  # image, truth, prediction
+
+    # the predictions are in the data set's own ids, and give the accuracy that was printed
+    right = count = 0
+    for name in names:
+        prediction = cv2.imread(str(out / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        truth = cv2.imread(
+            str(demo_root / f"annotations/validation/{name}.png"), cv2.IMREAD_UNCHANGED
+        )
+        assert prediction.shape == truth.shape and prediction.min() >= 1
+        right += np.sum((prediction == truth) & (truth > 0))
+        count += np.sum(truth > 0)
+    assert float(printed["aAcc"]) == pytest.approx(100 * right / count, abs=0.006)
+
+
+def test_predict_draws_a_picture(tool, tiny_config, trained, demo_root, tmp_path):
+    image = sorted((demo_root / "images/validation").iterdir())[0]
+    out = tmp_path / "picture.png"
+    done = tool("predict.py", image, tiny_config, trained, "--out", out, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    shares = [float(x) for x in re.findall(r"([\d.]+)%", done.stdout)]
+    assert sum(shares) == pytest.approx(100, abs=0.5)
+    assert cv2.imread(str(out)).shape[1] == 2 * 96  # image, prediction
+
+
+def test_predict_refuses(tool, tiny_config, trained, demo_root, tmp_path):
+    text = tmp_path / "note.jpg"
+    text.write_text("not a picture")
+    fails(tool("predict.py", text, tiny_config, trained), "note.jpg")
+    image = sorted((demo_root / "images/validation").iterdir())[0]
+    other = "configs/camvid/upernet_random_tiny.py"
+    fails(tool("predict.py", image, other, trained), "does not fit", "reshaped")
+
+
+def test_two_processes_train_and_test(repo, tiny_config, tmp_path):
+    """torchrun with gloo, as dist_train.sh and dist_test.sh start it on a machine without GPUs."""
+    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+
+    def run(script, *arguments, port):
+        done = subprocess.run(
+            [str(repo / "tools" / script), *map(str, arguments)],
+            cwd=repo,
+            env={**environment, "PORT": str(port), "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    port = 29511 + os.getpid() % 400
+    run("dist_train.sh", tiny_config, 2, "--work-dir", tmp_path, port=port)
+    checkpoint = tmp_path / "iter_8.pth"
+    assert checkpoint.is_file()
+    output = run("dist_test.sh", tiny_config, checkpoint, 2, "--work-dir", tmp_path, port=port + 1)
+    assert output.count("mIoU") == 2  # each process has the scores of all images
+    logs = [json.loads(p.read_text()) for p in tmp_path.glob("*/*.json")]
+    assert any("mIoU" in log for log in logs)
+
+
+@pytest.mark.parametrize(
+    "arguments, needles",
+    [
+        (["configs/ade20k/upernet_dmae_tyni.py"], ["configs/ade20k/upernet_dmae_tiny.py"]),
+        (
+            [
+                "configs/ade20k/upernet_dmae_tiny.py",
+                "--cfg-options",
+                "init=checkpoints/absent.safetensors",
+            ],
+            ["checkpoints/absent.safetensors", "convert_checkpoint.py", "init=random"],
+        ),
+        (
+            ["configs/ade20k/upernet_random_tiny.py", "--cfg-options", "data_root=/absent"],
+            ["ADE20K not found", "LIGHTVIT_DATA", "make demo"],
+        ),
+        (
+            ["configs/ade20k/fpn_random_tiny.py", "--cfg-options", "model.backbone.preset=vit"],
+            ["no encoder preset 'vit'", "vit_tiny_p16_h12"],
+        ),
+    ],
+)
+def test_train_refuses(tool, tmp_path, arguments, needles):
+    fails(tool("train.py", *arguments, "--work-dir", tmp_path), *needles)
+
+
+def test_test_names_the_newest_checkpoint(tool, tiny_config, trained):
+    done = tool("test.py", tiny_config, "absent.pth", "--work-dir", trained.parent)
+    fails(done, "no checkpoint absent.pth", "iter_8.pth")
+
+
+def test_get_flops(tool):
+    done = tool("get_flops.py", "configs/ade20k/fpn_dmae_tiny.py", "--shape", "512")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"backbone\s+10\.43 GMACs\s+6\.260 M", done.stdout)
+
+
+def test_print_config(tool):
+    done = tool("print_config.py", "configs/ade20k/fpn_mae_tiny.py", "--cfg-options", "init=random")
+    assert done.returncode == 0, done.stderr
+    assert "ReducingPyramid" in done.stdout and "init='random'" in done.stdout
