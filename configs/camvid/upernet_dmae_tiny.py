@@ -26,5 +26,5 @@ param_scheduler = [
     dict(type="PolyLR", eta_min=0.0, power=1.0, by_epoch=False, begin=100, end=iters),
 ]
 auto_scale_lr = dict(base_batch_size=8)
-train_cfg = dict(max_iters=iters, val_interval=iters // 4)
-default_hooks = dict(checkpoint=dict(interval=iters // 4))
+train_cfg = dict(max_iters=iters, val_interval=iters // 2)
+default_hooks = dict(checkpoint=dict(interval=iters // 8))
