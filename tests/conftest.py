@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is imported, and for the tools that tests start: more threads wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -79,7 +82,7 @@ data = dict(data_root={str(demo_root)!r})
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline, **data))
 val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=data)
 test_dataloader = val_dataloader
-train_cfg = dict(max_iters=8, val_interval=9)
+train_cfg = dict(max_iters=8, val_begin=9)
 param_scheduler = [dict(type="PolyLR", power=1.0, by_epoch=False, begin=0, end=8)]
 default_hooks = dict(checkpoint=dict(interval=3, max_keep_ckpts=-1))
 """

@@ -30,3 +30,23 @@ def test_operators_that_are_there_are_left_alone():
 def test_mmseg_imports_without_a_word():
     assert run("from lightvit_bench import compat; compat.import_mmseg()") == ""
     assert "OneDL" in run("import mmseg.datasets")  # else the workaround can go
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_bfloat16_is_asked_of_the_cpu(monkeypatch, has):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert compat.cpu_computes_bfloat16() is has
+
+
+def test_torchvision_operators_are_declared_where_none_load(monkeypatch):
+    """In a process of its own: nothing may have been declared there before."""
+    code = """
+import importlib.util, torch
+from lightvit_bench import compat
+compat._load_torchvision_library = lambda: None
+assert compat.declare_torchvision_operators() == ["nms", "qnms"]
+assert compat.declare_torchvision_operators() == []
+print(torch.ops.torchvision.nms.default._schema)
+"""
+    assert "Tensor dets, Tensor scores, float iou_threshold" in run(code)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Segment a picture: tools/predict.py street.jpg configs/camvid/upernet_dmae_tiny.py iter_1600.pth"""
+"""Segment a picture: tools/predict.py street.jpg configs/camvid/upernet_dmae_tiny.py CHECKPOINT"""
 
 import argparse
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print a config with everything it inherits: tools/print_config.py configs/ade20k/fpn_mae_tiny.py"""
+"""Print a config with all it inherits: tools/print_config.py configs/ade20k/fpn_mae_tiny.py"""
 
 import argparse
 

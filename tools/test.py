@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Test a checkpoint: tools/test.py configs/ade20k/upernet_dmae_tiny.py work_dirs/.../iter_160000.pth"""
+"""Test a checkpoint: tools/test.py configs/ade20k/upernet_dmae_tiny.py CHECKPOINT"""
 
 import argparse
 

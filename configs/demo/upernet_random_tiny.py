@@ -39,7 +39,7 @@ param_scheduler = [
     dict(type="PolyLR", eta_min=0.0, power=1.0, by_epoch=False, begin=10, end=iters),
 ]
 auto_scale_lr = dict(base_batch_size=8)
-train_cfg = dict(max_iters=iters, val_interval=iters + 1)  # tested once, afterwards
+train_cfg = dict(max_iters=iters, val_begin=iters + 1)  # tested once, afterwards
 default_hooks = dict(checkpoint=dict(interval=iters, max_keep_ckpts=1))
 custom_hooks = [dict(type="ReplayableIterations"), dict(type="ProgressLines", interval=20)]
 log_level = "ERROR"  # the lines of ProgressLines say enough

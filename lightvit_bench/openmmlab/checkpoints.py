@@ -41,7 +41,7 @@ def read_run_checkpoint(path: str, map_location=None) -> dict:
     return checkpoint
 
 
-def load_from_file_running_no_code(path: str, map_location=None) -> dict:
+def load_from_local(path: str, map_location=None) -> dict:
     """`read_run_checkpoint`; mmengine logs a loader by its name behind "load_from_"."""
     return read_run_checkpoint(path, map_location)
 
@@ -72,7 +72,7 @@ def secure_mmengine() -> None:
 
     Its own loader tries `weights_only=True` and then falls back to unpickling anything.
     """
-    CheckpointLoader.register_scheme("", load_from_file_running_no_code, force=True)
+    CheckpointLoader.register_scheme("", load_from_local, force=True)
     for scheme in [scheme for scheme in CheckpointLoader._schemes if scheme]:
         CheckpointLoader.register_scheme(scheme, load_from_address_refused, force=True)
     register_backend("local", AtomicLocalBackend, prefixes="", force=True)

@@ -1,0 +1,45 @@
+"""What a person can do about a checkpoint that is absent or is of another make."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from lightvit_bench.checkpoint.converters import matching_converters
+
+# initialisation -> the authors' file and its converter
+PUBLISHED = {
+    "mae_tiny": ("mae_tiny_400e.pth.tar", "mae-lite-pretrain"),
+    "dmae_tiny": ("mae_tiny_distill_400e.pth.tar", "mae-lite-pretrain"),
+    "d2mae_tiny": ("mae_tiny_distill_d2_400e.pth.tar", "mae-lite-pretrain"),
+    "mae_small": ("mae_small_400e.pth.tar", "mae-lite-pretrain"),
+    "deit_tiny": ("deit_tiny_patch16_224-a1311bcf.pth", "deit"),
+    "mocov3_tiny": ("mocov3_tiny_400e.pth.tar", "mocov3"),
+    "mae_base": ("mae_base_1600e.pth.tar", "facebook-mae"),
+}
+SUPERVISED = {"deit_tiny"}
+
+
+def default_hint(path: str | PathLike) -> dict[str, str]:
+    """The three ways to an initialisation that is absent, as details of a `CheckpointError`."""
+    name = Path(path).stem
+    source, converter = PUBLISHED.get(name, ("SOURCE", "NAME"))
+    pretrain = f"tools/train.py configs/pretrain/{name}.py"
+    if name in SUPERVISED:
+        pretrain = "tools/train.py configs/pretrain/mae_tiny.py (without labels, not the same)"
+    return {
+        "file": str(path),
+        "convert": f"tools/convert_checkpoint.py {source} {path} --from {converter}",
+        "pre_train": pretrain,
+        "or_start": "from random weights: --cfg-options init=random",
+    }
+
+
+def conversion_hint(path: str | PathLike, content: Any) -> dict[str, str]:
+    """The command that converts a foreign file, with the converters whose files look like it."""
+    names = [name.replace("_", "-") for name in matching_converters(content)]
+    command = f"tools/convert_checkpoint.py {path} OUT.safetensors --from"
+    if not names:
+        return {"convert": f"{command} NAME (no converter's files look like it)"}
+    return {"convert": f"{command} {' | '.join(names)}"}

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Convert a published checkpoint into a safetensors file with a manifest.
+
+sources (--from NAME):
+  mae-lite-pretrain  MAE-Lite pre-training: MAE, D-MAE, D²-MAE (12 heads)
+  mae-lite-finetune  MAE-Lite fine-tuned: plain, relative positions of 2023 and of 2025 (12 heads)
+  mocov3             MoCo-v3 as MAE-Lite trains it (12 heads)
+  facebook-mae       facebookresearch/mae, base (12 heads)
+  deit               facebookresearch/deit without distillation token (3, 6 or 12 heads by width)
+  timm               a timm ViT; needs --preset, for the head count cannot be told
+
+example:
+  tools/convert_checkpoint.py mae_tiny_distill_400e.pth.tar checkpoints/dmae_tiny.safetensors \\
+      --from mae-lite-pretrain
+"""
+
+import argparse
+
+from lightvit_bench.errors import run_cli
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", help="file of torch.save, or safetensors")
+    parser.add_argument("out", help="file to write, NAME.safetensors")
+    parser.add_argument("--from", dest="name", metavar="NAME", required=True, help="see above")
+    parser.add_argument("--preset", help="architecture; refused where it contradicts the source")
+    parser.add_argument("--recipe", help="how it was trained, where the file does not tell")
+    parser.add_argument("--drop", action="append", default=[], metavar="NAME",
+                        help="leave out tensors whose names begin so (repeatable)")  # fmt: skip
+    parser.add_argument("--image-stats", choices=("imagenet", "half"), default="imagenet",
+                        help="pixel mean and std the weights expect; half: 0.5")  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="overwrite OUT")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Convert, and print what became of each part of the source."""
+    args = parse()
+    import warnings
+
+    from lightvit_bench.checkpoint import HeadCountWarning, convert_file
+
+    warnings.simplefilter("ignore", HeadCountWarning)  # the report says it
+    half = {"image_mean": (0.5,) * 3, "image_std": (0.5,) * 3}
+    report = convert_file(
+        args.source,
+        args.out,
+        args.name,
+        preset=args.preset,
+        recipe=args.recipe,
+        drop=args.drop,
+        overwrite=args.force,
+        **(half if args.image_stats == "half" else {}),
+    )
+    print(f"{report}\nwritten     {args.out}")
+
+
+if __name__ == "__main__":
+    run_cli(main)
