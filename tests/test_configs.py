@@ -47,12 +47,12 @@ def test_one_training_step(config, demo_root, camvid_root, tmp_path, monkeypatch
     cfg = load_config(config)
     crop = next(i for i, step in enumerate(cfg.train_pipeline) if step["type"] == "RandomCrop")
     before = {}
-    step = Runner.call_hook
+    call_hook = Runner.call_hook
 
     def remember(self, name, **kwargs):
         if name == "before_train_iter":
             before.update({k: v.clone() for k, v in self.model.state_dict().items()})
-        return step(self, name, **kwargs)
+        return call_hook(self, name, **kwargs)
 
     monkeypatch.setattr(Runner, "call_hook", remember)
     runner = train(
@@ -77,6 +77,10 @@ def test_one_training_step(config, demo_root, camvid_root, tmp_path, monkeypatch
             "log_level=ERROR",
         ],
     )
+    rates = {group["lr"] for group in runner.optim_wrapper.optimizer.param_groups}
+    scaled = cfg.optim_wrapper.optimizer.lr * 2 / cfg.auto_scale_lr.base_batch_size
+    assert max(rates) == pytest.approx(scaled)  # two images an iteration
+
     after = runner.model.state_dict()
     moved = {name for name in after if not torch.equal(before[name], after[name])}
     assert any(name.startswith("backbone.encoder.blocks.0") for name in moved)

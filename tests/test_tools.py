@@ -149,6 +149,12 @@ def test_train_refuses(tool, tmp_path, arguments, needles):
     fails(tool("train.py", *arguments, "--work-dir", tmp_path), *needles)
 
 
+def test_test_refuses_a_checkpoint_of_another_model(tool, tiny_config, trained, tmp_path):
+    options = ["--cfg-options", "model.decode_head.channels=8"]
+    done = tool("test.py", tiny_config, trained, "--work-dir", tmp_path, *options)
+    fails(done, "does not fit the model", "decode_head.conv_seg.weight: (7, 16, 1, 1) in the file")
+
+
 def test_test_names_the_newest_checkpoint(tool, tiny_config, trained):
     done = tool("test.py", tiny_config, "absent.pth", "--work-dir", trained.parent)
     fails(done, "no checkpoint absent.pth", "iter_8.pth")

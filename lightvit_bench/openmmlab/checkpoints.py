@@ -8,8 +8,11 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import Hook
 from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.model import is_model_wrapper
 from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor, nn
 
 from lightvit_bench.checkpoint import read_torch
 from lightvit_bench.errors import CheckpointError
@@ -39,6 +42,40 @@ def read_run_checkpoint(path: str, map_location=None) -> dict:
     if isinstance(checkpoint, dict) and isinstance(checkpoint.get("meta"), dict):
         checkpoint["meta"].pop("config", None)
     return checkpoint
+
+
+def refuse_misfit(model: nn.Module, weights: dict[str, Tensor], file: str | Path) -> None:
+    """Raise `CheckpointError` with what is missing, unexpected or reshaped, if anything is.
+
+    mmengine loads what fits and logs the rest, and the scores of such a model mean nothing.
+    """
+    own = model.state_dict()
+    misfits = dict(
+        missing=sorted(set(own) - set(weights)),
+        unexpected=sorted(set(weights) - set(own)),
+        reshaped=[
+            f"{name}: {tuple(weights[name].shape)} in the file, {tuple(own[name].shape)} in the "
+            "model"
+            for name in sorted(set(own) & set(weights))
+            if own[name].shape != weights[name].shape
+        ],
+    )
+    if any(misfits.values()):
+        raise CheckpointError(
+            f"{file} does not fit the model of the config.",
+            **{label: _first(names) for label, names in misfits.items()},
+            check="that the config is the one the checkpoint was trained with",
+        )
+
+
+class WholeCheckpoint(Hook):
+    """Refuses a checkpoint that does not fit the runner's model in every weight."""
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Compare before mmengine loads what fits."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        weights = checkpoint.get("state_dict", {})
+        refuse_misfit(model, weights, runner._load_from)
 
 
 def load_from_local(path: str, map_location=None) -> dict:
@@ -89,3 +126,9 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
         if re.fullmatch(r"(?:iter|epoch)_\d+", path.stem)
     ]  # fmt: skip
     return max(found, key=number, default=None)
+
+
+def _first(names: list[str], count: int = 8) -> list[str]:
+    """The first names of a long list, and how many more there are."""
+    more = [f"... and {len(names) - count} more"] if len(names) > count else []
+    return names[:count] + more or ["none"]

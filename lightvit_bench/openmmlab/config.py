@@ -62,7 +62,7 @@ def _near_configs(path: Path) -> list[str]:
 
 
 def _parse_options(items: Sequence[str]) -> dict:
-    """ "key=value" items as mmengine reads them: numbers, booleans, None, lists, tuples, strings."""
+    """Items of the form key=value as mmengine reads them: numbers, None, lists, strings, ..."""
     for item in items:
         if "=" not in item:
             raise ConfigError(

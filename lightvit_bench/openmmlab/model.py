@@ -15,7 +15,7 @@ from torch import nn
 
 from lightvit_bench.bench.flops import Cost, count_cost
 from lightvit_bench.errors import CheckpointError
-from lightvit_bench.openmmlab.checkpoints import read_run_checkpoint
+from lightvit_bench.openmmlab.checkpoints import read_run_checkpoint, refuse_misfit
 from lightvit_bench.openmmlab.config import load_config
 
 
@@ -41,22 +41,7 @@ def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
             f"{checkpoint} holds no 'state_dict': it is not the checkpoint of a run.",
             of_a_run="work_dirs/.../iter_*.pth, as tools/train.py writes them",
         )
-    own = model.state_dict()
-    missing = sorted(set(own) - set(weights))
-    unexpected = sorted(set(weights) - set(own))
-    reshaped = [
-        f"{name}: {tuple(weights[name].shape)} in the file, {tuple(own[name].shape)} in the model"
-        for name in sorted(set(own) & set(weights))
-        if own[name].shape != weights[name].shape
-    ]
-    if missing or unexpected or reshaped:
-        raise CheckpointError(
-            f"{checkpoint} does not fit the model of {cfg.filename}.",
-            missing=_first(missing),
-            unexpected=_first(unexpected),
-            reshaped=_first(reshaped),
-            check="that the config is the one the checkpoint was trained with",
-        )
+    refuse_misfit(model, weights, checkpoint)
     model.load_state_dict(weights)
     model.dataset_meta = content.get("meta", {}).get("dataset_meta", {})
     return model
@@ -80,9 +65,3 @@ def model_cost(config: str, shape: tuple[int, int], cfg_options: Sequence[str] =
     forward.model = model
     forward.forward = partial(model, mode="tensor")
     return ModelCost(count_cost(model.backbone, image), count_cost(forward, image))
-
-
-def _first(names: list[str], count: int = 8) -> list[str]:
-    """The first names of a long list, and how many more there are."""
-    more = [f"... and {len(names) - count} more"] if len(names) > count else []
-    return names[:count] + more or ["none"]

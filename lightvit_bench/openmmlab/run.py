@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from lightvit_bench.errors import CheckpointError, ConfigError
-from lightvit_bench.openmmlab.checkpoints import latest_checkpoint, secure_mmengine
+from lightvit_bench.openmmlab.checkpoints import WholeCheckpoint, latest_checkpoint, secure_mmengine
 from lightvit_bench.openmmlab.config import fit_to_machine, load_config
 from lightvit_bench.openmmlab.device import start_process_group
 
@@ -27,6 +27,9 @@ def train(
     """Train a config from its start, or from its newest checkpoint with `resume`.
 
     `amp` turns mixed precision on where the config does not. Returns the runner, trained.
+
+    Raises:
+        UserError: what the config names is missing, damaged or contradictory.
     """
     cfg = load_config(config, cfg_options)
     cfg.work_dir = work_dir or cfg.get("work_dir") or _default_work_dir(config)
@@ -39,6 +42,8 @@ def train(
     elif resume:
         print(f"nothing to resume in {cfg.work_dir}: starting from the beginning")
     runner = _build_runner(cfg, launcher)
+    if cfg.resume:
+        runner.register_hook(WholeCheckpoint())
     runner.train()
     return runner
 
@@ -50,7 +55,6 @@ def test(
     work_dir: str | None = None,
     out: str | None = None,
     show_dir: str | None = None,
-    show_limit: int | None = None,
     launcher: str = "none",
     cfg_options: Sequence[str] = (),
 ) -> dict[str, float]:
@@ -58,7 +62,10 @@ def test(
 
     Args:
         out: folder for the predictions (label PNGs in the data set's own ids).
-        show_dir: folder for overlays of image, truth and prediction, `show_limit` of them.
+        show_dir: folder for overlays of image, truth and prediction.
+
+    Raises:
+        CheckpointError: the checkpoint is absent, unsafe, or does not fit in every weight.
     """
     cfg = load_config(config, cfg_options)
     cfg.work_dir = work_dir or cfg.get("work_dir") or _default_work_dir(config)
@@ -71,11 +78,10 @@ def test(
     cfg.model.backbone.init = "random"  # the checkpoint brings all weights
     if out is not None:
         cfg.test_evaluator.output_dir = out
-    hooks = list(cfg.get("custom_hooks", []))
-    if show_dir is not None:
-        hooks.append(dict(type="OverlayHook", out_dir=show_dir, limit=show_limit))
-    cfg.custom_hooks = hooks
     runner = _build_runner(cfg, launcher)
+    runner.register_hook(WholeCheckpoint())
+    if show_dir is not None:
+        runner.register_hook(dict(type="OverlayHook", out_dir=show_dir))
     return runner.test()
 
 

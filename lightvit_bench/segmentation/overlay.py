@@ -72,20 +72,16 @@ class OverlayHook(Hook):
 
     Args:
         out_dir: made if absent.
-        limit: how many images to draw, None for all.
     """
 
-    def __init__(self, out_dir: str, limit: int | None = None):
+    def __init__(self, out_dir: str):
         self.out_dir = Path(out_dir)
-        self.limit = limit
         self.written: list[Path] = []
 
     def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=()) -> None:
         """Draw the samples of a batch."""
         meta = runner.test_dataloader.dataset.metainfo
         for sample in outputs:
-            if self.limit is not None and len(self.written) >= self.limit:
-                return
             image = cv2.imread(sample.img_path, cv2.IMREAD_COLOR)
             maps = [
                 getattr(sample, key).data.squeeze().cpu().numpy()
