@@ -62,11 +62,17 @@ def near_matches(name: str, known: Iterable[str]) -> list[str]:
 
 
 def run_cli(main: Callable[[], Result]) -> Result:
-    """Run a tool's `main`; a `UserError` becomes its message on stderr and exit code 2."""
+    """Run a tool's `main`; what a user can mend becomes a message on stderr and exit code 2.
+
+    That is a `UserError`, or the system's refusal of a file or folder. Of several processes of a
+    distributed run the first one speaks.
+    """
     try:
         return main()
-    except UserError as error:
-        if os.environ.get("LIGHTVIT_TRACEBACK"):
+    except (UserError, OSError) as error:
+        known = isinstance(error, UserError) or error.filename is not None
+        if os.environ.get("LIGHTVIT_TRACEBACK") or not known:
             raise
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)

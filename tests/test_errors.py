@@ -22,6 +22,21 @@ def test_tools_exit_with_two_and_no_traceback(capsys):
     assert capsys.readouterr().err == "MissingDataError: X not found.\n"
 
 
+def test_refused_files_are_messages_and_other_system_errors_are_not(capsys):
+    with pytest.raises(SystemExit):
+        run_cli(lambda: open("/absent/file"))
+    assert "'/absent/file'" in capsys.readouterr().err
+    with pytest.raises(OSError):
+        run_cli(lambda: (_ for _ in ()).throw(OSError("no file concerned")))
+
+
+def test_one_process_of_several_speaks(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit):
+        run_cli(lambda: (_ for _ in ()).throw(MissingDataError("X")))
+    assert capsys.readouterr().err == ""
+
+
 def test_traceback_on_request(monkeypatch):
     monkeypatch.setenv("LIGHTVIT_TRACEBACK", "1")
     with pytest.raises(MissingDataError):

@@ -9,6 +9,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import torch
 
 pytestmark = pytest.mark.slow
 
@@ -88,11 +89,25 @@ def test_predict_draws_a_picture(tool, tiny_config, trained, demo_root, tmp_path
     assert cv2.imread(str(out)).shape[1] == 2 * 96  # image, prediction
 
 
+@pytest.mark.parametrize("shape", [(10, 10), (5, 70)])
+def test_predict_takes_tiny_pictures(tool, tiny_config, trained, tmp_path, shape):
+    picture, out = tmp_path / "tiny.png", tmp_path / "out.png"
+    cv2.imwrite(str(picture), np.full((*shape, 3), 90, np.uint8))
+    done = tool("predict.py", picture, tiny_config, trained, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert cv2.imread(str(out)).shape[1] == 2 * shape[1]
+
+
 def test_predict_refuses(tool, tiny_config, trained, demo_root, tmp_path):
     text = tmp_path / "note.jpg"
     text.write_text("not a picture")
     fails(tool("predict.py", text, tiny_config, trained), "note.jpg")
     image = sorted((demo_root / "images/validation").iterdir())[0]
+    half = tmp_path / "half.jpg"
+    half.write_bytes(image.read_bytes()[:2000])
+    fails(tool("predict.py", half, tiny_config, trained), "half.jpg", "truncated")
+    fails(tool("predict.py", image, tiny_config, trained, "--device", "tpu"), "no device 'tpu'")
+    fails(tool("predict.py", image, tiny_config, trained, "--out", "picture"), "ending")
     other = "configs/camvid/upernet_random_tiny.py"
     fails(tool("predict.py", image, other, trained), "does not fit", "reshaped")
 
@@ -143,9 +158,20 @@ def test_two_processes_train_and_test(repo, tiny_config, tmp_path):
             ["configs/ade20k/fpn_random_tiny.py", "--cfg-options", "model.backbone.preset=vit"],
             ["no encoder preset 'vit'", "vit_tiny_p16_h12"],
         ),
+        (
+            ["TINY", "--cfg-options", "model.backbone.drop_pth=0.1"],
+            ["unexpected keyword argument 'drop_pth'", "spelling"],
+        ),
+        (["TINY", "--cfg-options", "load_from=TRAINED_ELSEWHERE"], ["backbone.encoder", "missing"]),
+        (["TINY", "--cfg-options", "resume=True"], ["use: --resume"]),
     ],
 )
-def test_train_refuses(tool, tmp_path, arguments, needles):
+def test_train_refuses(tool, tiny_config, tmp_path, arguments, needles):
+    elsewhere = tmp_path / "other.pth"
+    torch.save({"state_dict": {"fc.weight": torch.ones(1)}}, elsewhere)
+    stand_ins = {"TINY": str(tiny_config), "TRAINED_ELSEWHERE": str(elsewhere)}
+    for stand_in, value in stand_ins.items():
+        arguments = [argument.replace(stand_in, value) for argument in arguments]
     fails(tool("train.py", *arguments, "--work-dir", tmp_path), *needles)
 
 

@@ -147,6 +147,12 @@ def deit(draft: Draft, preset: str | None, recipe: str | None) -> Facts:
             "this is a distilled DeiT: it has a second token, which our encoder has not.",
             do="take the DeiT file without `distilled` in its name",
         )
+    if draft.has("fc_norm.") or draft.prefix.startswith("module.model."):
+        raise CheckpointError(
+            "this is MAE-Lite's fine-tuned layout, not facebookresearch/deit's.",
+            heads="12 there, also in their DeiT-Tiny; taken for 3, every tensor would fit",
+            do="--from mae-lite-finetune",
+        )
     keep_classifier(draft)
     return Facts(preset_for(draft, DEIT, preset), "deit")
 
@@ -224,14 +230,14 @@ CONVERTERS = {
     converter.name: converter
     for converter in (
         Converter(
-            "mae_lite_pretrain",
+            "mae-lite-pretrain",
             "MAE-Lite pre-training: MAE, D-MAE, D²-MAE (12 heads)",
             mae_lite_pretrain,
             PRETRAIN_RECIPES,
             _is_pretrain,
         ),
         Converter(
-            "mae_lite_finetune",
+            "mae-lite-finetune",
             "MAE-Lite fine-tuned: plain, relative positions of 2023 and of 2025 (12 heads)",
             mae_lite_finetune,
             FINETUNE_RECIPES,
@@ -245,7 +251,7 @@ CONVERTERS = {
             lambda names, parts: any("momentum" in part for part in parts),
         ),
         Converter(
-            "facebook_mae",
+            "facebook-mae",
             "facebookresearch/mae, base (12 heads)",
             facebook_mae,
             ("mae", "mae_finetuned"),
@@ -275,7 +281,7 @@ def get_converter(name: str) -> Converter:
     Raises:
         CheckpointError: there is none; near names are listed.
     """
-    key = name.replace("-", "_").lower()
+    key = name.replace("_", "-").lower()
     if key not in CONVERTERS:
         raise CheckpointError(
             f"there is no converter {name!r}.", near=", ".join(near_matches(key, CONVERTERS))
@@ -317,7 +323,7 @@ def convert(
         if likely and converter.name not in likely:
             error = CheckpointError(error.message, **error.details, looks_like=", ".join(likely))
         raise error from None
-    epochs = content.get("start_epoch") if converter.name.startswith("mae_lite") else None
+    epochs = content.get("start_epoch") if converter.name.startswith("mae-lite") else None
     return Conversion(
         converter=converter.name,
         encoder=draft.encoder,

@@ -18,27 +18,25 @@ PUBLISHED = {
     "mocov3_tiny": ("mocov3_tiny_400e.pth.tar", "mocov3"),
     "mae_base": ("mae_base_1600e.pth.tar", "facebook-mae"),
 }
-SUPERVISED = {"deit_tiny"}
 
 
 def default_hint(path: str | PathLike) -> dict[str, str]:
     """The three ways to an initialisation that is absent, as details of a `CheckpointError`."""
     name = Path(path).stem
     source, converter = PUBLISHED.get(name, ("SOURCE", "NAME"))
-    pretrain = f"tools/train.py configs/pretrain/{name}.py"
-    if name in SUPERVISED:
-        pretrain = "tools/train.py configs/pretrain/mae_tiny.py (without labels, not the same)"
+    config = Path("configs/pretrain") / f"{name}.py"
+    pretrain = f"tools/train.py {config}" if config.is_file() else "has no config here yet"
     return {
         "file": str(path),
         "convert": f"tools/convert_checkpoint.py {source} {path} --from {converter}",
         "pre_train": pretrain,
-        "or_start": "from random weights: --cfg-options init=random",
+        "or_start": "from random weights, --cfg-options init=random",
     }
 
 
 def conversion_hint(path: str | PathLike, content: Any) -> dict[str, str]:
     """The command that converts a foreign file, with the converters whose files look like it."""
-    names = [name.replace("_", "-") for name in matching_converters(content)]
+    names = matching_converters(content)
     command = f"tools/convert_checkpoint.py {path} OUT.safetensors --from"
     if not names:
         return {"convert": f"{command} NAME (no converter's files look like it)"}

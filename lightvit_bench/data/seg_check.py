@@ -146,6 +146,15 @@ def decode(path: Path, corrupt: str) -> tuple[Image.Image, int | None]:
     return image, depth
 
 
+def picture_problem(path: Path) -> str | None:
+    """Why a picture cannot be decoded to its end; None if it can, whatever its type."""
+    try:
+        decode(path, CORRUPT_IMAGE)
+    except _DecodeError as error:
+        return ", ".join(error.args)
+    return None
+
+
 def _image_kind(mode: str, depth: int | None, allow_grey: bool) -> str | None:
     if depth == 16 or mode[0] in "IF":  # Pillow shows a 16-bit RGB PNG as plain RGB
         return DEEP_IMAGE

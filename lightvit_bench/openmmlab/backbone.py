@@ -5,14 +5,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from lightvit_bench.checkpoint import default_hint, load_into
+from lightvit_bench.checkpoint import default_hint, load_into, read_manifest
 from lightvit_bench.errors import CheckpointError, ConfigError
 from lightvit_bench.vit import VisionTransformer
+
+
+def check_init(model: dict) -> None:
+    """Check the start of a model config before anything is built: said first, not after the log.
+
+    Raises:
+        CheckpointError: `backbone.init` names a file that is absent, or whose weights want other
+            pixels than `data_preprocessor` gives them.
+    """
+    init = model["backbone"].get("init", "random")
+    if init == "random":
+        return
+    if not Path(init).is_file():
+        raise CheckpointError("the checkpoint to start from is not there.", **default_hint(init))
+    try:
+        manifest = read_manifest(init)
+    except CheckpointError:
+        return  # `load_into` says what is wrong with it, or warns that it has none
+    for name, wanted in (("mean", manifest.image_mean), ("std", manifest.image_std)):
+        given = model.get("data_preprocessor", {}).get(name)
+        values = [round(255 * value, 3) for value in wanted]
+        if given is not None and not np.allclose(given, values, atol=0.5):
+            raise CheckpointError(
+                f"{init} was trained on pixels of another {name}.",
+                checkpoint=str(values),
+                config=str(list(given)),
+                set=f"--cfg-options model.data_preprocessor.{name}={values}".replace(" ", ""),
+            )
 
 
 @MODELS.register_module()
@@ -26,7 +55,7 @@ class ViTBackbone(BaseModule):
         encoder: further arguments of `VisionTransformer` (drop_path, rel_pos, checkpointing, ...).
 
     Raises:
-        CheckpointError: `init` names a file that is absent, unsafe, or does not fit.
+        CheckpointError: from `init_weights`, if `init` is absent, unsafe, or does not fit.
         ConfigError: the preset is unknown, or a block index is out of range.
     """
 
@@ -41,20 +70,17 @@ class ViTBackbone(BaseModule):
         super().__init__()
         if not isinstance(img_size, int | None):
             img_size = tuple(img_size)
+        out_blocks = (out_blocks,) if isinstance(out_blocks, int) else tuple(out_blocks)
         self.encoder = VisionTransformer(preset, img_size=img_size, final_norm=False, **encoder)
         depth = len(self.encoder.blocks)
         if not out_blocks or not all(0 <= i < depth for i in out_blocks):
             raise ConfigError(
-                f"out_blocks={tuple(out_blocks)} does not fit an encoder of {depth} blocks.",
+                f"out_blocks={out_blocks} does not fit an encoder of {depth} blocks.",
                 set=f"out_blocks to indices from 0 to {depth - 1} (--cfg-options "
                 "model.backbone.out_blocks=...)",
             )
-        self.out_blocks = tuple(out_blocks)
+        self.out_blocks = out_blocks
         self.init = init
-        if init != "random" and not Path(init).is_file():  # said now, before data is scanned
-            raise CheckpointError(
-                "the checkpoint to start from is not there.", **default_hint(init)
-            )
 
     def init_weights(self) -> None:
         """Load the initial weights, unless they are random (the encoder's constructor drew them)."""

@@ -44,12 +44,18 @@ def read_run_checkpoint(path: str, map_location=None) -> dict:
     return checkpoint
 
 
-def refuse_misfit(model: nn.Module, weights: dict[str, Tensor], file: str | Path) -> None:
+def refuse_misfit(
+    model: nn.Module, weights: dict[str, Tensor], file: str | Path, part: str = ""
+) -> None:
     """Raise `CheckpointError` with what is missing, unexpected or reshaped, if anything is.
 
-    mmengine loads what fits and logs the rest, and the scores of such a model mean nothing.
+    Only names that begin with `part` count. mmengine loads what fits and logs the rest, and the
+    scores of such a model mean nothing.
     """
-    own = model.state_dict()
+    own, weights = (
+        {name: value for name, value in state.items() if name.startswith(part)}
+        for state in (model.state_dict(), weights)
+    )
     misfits = dict(
         missing=sorted(set(own) - set(weights)),
         unexpected=sorted(set(weights) - set(own)),
@@ -68,14 +74,21 @@ def refuse_misfit(model: nn.Module, weights: dict[str, Tensor], file: str | Path
         )
 
 
-class WholeCheckpoint(Hook):
-    """Refuses a checkpoint that does not fit the runner's model in every weight."""
+class FittingCheckpoint(Hook):
+    """Refuses a checkpoint that does not fit the runner's model before mmengine loads what fits.
+
+    Args:
+        part: beginning of the names that must fit; all by default. "backbone." lets a run start
+            from one with other classes, and hence another head.
+    """
+
+    def __init__(self, part: str = ""):
+        self.part = part
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Compare before mmengine loads what fits."""
+        """Compare the checkpoint's weights with the model's."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        weights = checkpoint.get("state_dict", {})
-        refuse_misfit(model, weights, runner._load_from)
+        refuse_misfit(model, checkpoint.get("state_dict", {}), runner._load_from, self.part)
 
 
 def load_from_local(path: str, map_location=None) -> dict:

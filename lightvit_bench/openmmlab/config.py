@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -12,6 +13,11 @@ from lightvit_bench.errors import ConfigError, near_matches
 from lightvit_bench.openmmlab.device import adapt_to_device
 
 SHORT_OPTIONS = ("init", "data_root", "skip_corrupt")
+# What mmengine's Runner takes beside the sections that every config of ours has.
+RUNNER_OPTIONS = (
+    "work_dir", "load_from", "resume", "compile", "sync_bn", "find_unused_parameters",
+    "experiment_name", "custom_hooks", "model_wrapper_cfg",
+)  # fmt: skip
 
 
 def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
@@ -29,8 +35,10 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
         raise ConfigError(f"there is no config {path}.", near=_near_configs(path))
     try:
         cfg = Config.fromfile(path)
-    except (SyntaxError, FileNotFoundError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is not a config: {error}") from error
+    except Exception as error:  # a config is a program: anything may go wrong in it
+        raise ConfigError(f"{path} is not a config: {type(error).__name__}: {error}") from error
+    if "backbone" not in cfg.get("model", {}):
+        raise ConfigError(f"{path} is not the config of a model: it has no model.backbone.")
     options = _parse_options(options)
     short = {key: options.pop(key) for key in SHORT_OPTIONS if key in options}
     _check_options(cfg, options)
@@ -75,14 +83,52 @@ def _parse_options(items: Sequence[str]) -> dict:
 
 
 def _check_options(cfg: Config, options: dict) -> None:
-    """An option below a section that does not exist is a misspelling; mmengine would add it."""
+    """An option at a place that does not exist is a misspelling; mmengine would make the place.
+
+    The last part of a dotted key may be new: whether it means something, the class it goes to
+    decides (see `explain_config_errors`).
+    """
     for key in options:
-        head, _, rest = key.partition(".")
-        if rest and head not in cfg:
-            raise ConfigError(
-                f"--cfg-options {key}: the config has no section {head!r}.",
-                near=", ".join(near_matches(head, cfg.keys())[:5]),
-            )
+        node, parts = cfg, key.split(".")
+        for i, part in enumerate(parts):
+            known = list(node) if isinstance(node, dict | Config) else range(len(node))
+            last = i == len(parts) - 1
+            if i == 0:
+                known = [*known, *RUNNER_OPTIONS, *SHORT_OPTIONS]
+            if part not in map(str, known) and (i == 0 or not last):
+                place = ".".join(parts[:i]) or "the config"
+                raise ConfigError(
+                    f"--cfg-options {key}: {place} has no {part!r}.",
+                    near=", ".join(near_matches(part, map(str, known))[:5]),
+                )
+            if last or part not in map(str, known):
+                break
+            node = node[part] if isinstance(node, dict | Config) else node[int(part)]
+            if not isinstance(node, dict | list | tuple):
+                raise ConfigError(f"--cfg-options {key}: {part!r} is a value, not a section.")
+
+
+@contextmanager
+def explain_config_errors(cfg: Config) -> Iterator[None]:
+    """Turn what a wrong entry of a config raises somewhere in the libraries into a `ConfigError`.
+
+    An argument that a class does not take, a type that is not registered, one image where
+    BatchNorm needs two. Other errors pass.
+    """
+    try:
+        yield
+    except (TypeError, KeyError, ValueError) as error:
+        text = str(error)
+        causes = {
+            "unexpected keyword argument": "look at the spelling of the entry",
+            "missing 1 required": "the entry is needed",
+            "registry": "look at the spelling of the type; ours need custom_imports",
+            "Expected more than 1 value per channel": "train_dataloader.batch_size to 2 or more",
+        }
+        for sign, do in causes.items():
+            if sign in text:
+                raise ConfigError(f"{cfg.filename}: {text}", do=do) from error
+        raise
 
 
 def _apply_short(cfg: Config, short: dict) -> None:

@@ -10,8 +10,13 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from lightvit_bench.errors import CheckpointError, ConfigError
-from lightvit_bench.openmmlab.checkpoints import WholeCheckpoint, latest_checkpoint, secure_mmengine
-from lightvit_bench.openmmlab.config import fit_to_machine, load_config
+from lightvit_bench.openmmlab.checkpoints import (
+    FittingCheckpoint,
+    latest_checkpoint,
+    secure_mmengine,
+)
+from lightvit_bench.openmmlab.backbone import check_init
+from lightvit_bench.openmmlab.config import explain_config_errors, fit_to_machine, load_config
 from lightvit_bench.openmmlab.device import start_process_group
 
 
@@ -26,6 +31,7 @@ def train(
 ) -> Runner:
     """Train a config from its start, or from its newest checkpoint with `resume`.
 
+    A config's `load_from` must fit in all of the backbone; other parts of the model may be new.
     `amp` turns mixed precision on where the config does not. Returns the runner, trained.
 
     Raises:
@@ -35,16 +41,20 @@ def train(
     cfg.work_dir = work_dir or cfg.get("work_dir") or _default_work_dir(config)
     if amp:
         _use_mixed_precision(cfg)
-    cfg.resume = False
+    if cfg.get("resume"):
+        raise ConfigError("resume=True in a config has no effect.", use="--resume")
     if resume and (newest := latest_checkpoint(cfg.work_dir)):
         cfg.resume, cfg.load_from = True, str(newest)
-        cfg.model.backbone.init = "random"  # the checkpoint brings all weights
     elif resume:
         print(f"nothing to resume in {cfg.work_dir}: starting from the beginning")
-    runner = _build_runner(cfg, launcher)
-    if cfg.resume:
-        runner.register_hook(WholeCheckpoint())
-    runner.train()
+    if cfg.get("load_from"):
+        cfg.model.backbone.init = "random"  # the checkpoint brings the weights
+    check_init(cfg.model)
+    with explain_config_errors(cfg):
+        runner = _build_runner(cfg, launcher)
+        if cfg.get("load_from"):
+            runner.register_hook(FittingCheckpoint("" if cfg.resume else "backbone."))
+        runner.train()
     return runner
 
 
@@ -78,11 +88,14 @@ def test(
     cfg.model.backbone.init = "random"  # the checkpoint brings all weights
     if out is not None:
         cfg.test_evaluator.output_dir = out
-    runner = _build_runner(cfg, launcher)
-    runner.register_hook(WholeCheckpoint())
-    if show_dir is not None:
-        runner.register_hook(dict(type="OverlayHook", out_dir=show_dir))
-    return runner.test()
+    for folder in filter(None, (out, show_dir)):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    with explain_config_errors(cfg):
+        runner = _build_runner(cfg, launcher)
+        runner.register_hook(FittingCheckpoint())
+        if show_dir is not None:
+            runner.register_hook(dict(type="OverlayHook", out_dir=show_dir))
+        return runner.test()
 
 
 def _build_runner(cfg: Config, launcher: str) -> Runner:

@@ -6,11 +6,11 @@ A mask without its image or a truncated JPEG is reported at start-up with its na
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 
 from mmengine.dist import barrier, get_rank
-from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from mmseg.datasets import ADE20KDataset, BaseSegDataset
 
@@ -18,7 +18,7 @@ from lightvit_bench.data.demo_ade import CLASSES as DEMO_CLASSES
 from lightvit_bench.data.demo_ade import PALETTE as DEMO_PALETTE
 from lightvit_bench.data.roots import resolve_root
 from lightvit_bench.data.seg_folder import ScanReport, find_pairs, scan
-from lightvit_bench.errors import BadDataError
+from lightvit_bench.errors import BadDataError, ConfigError
 from lightvit_bench.openmmlab.replay import Replayable
 
 
@@ -30,7 +30,9 @@ class CheckedSegmentation(Replayable, BaseSegDataset):
         skip_corrupt: leave out files that cannot be decoded, and say so, instead of stopping.
 
     Raises:
-        MissingDataError, BadDataError: see `lightvit_bench.data.seg_folder`.
+        MissingDataError, BadDataError: see `lightvit_bench.data.seg_folder`; or no image can
+            fill the training crop.
+        ConfigError: an `ann_file` is given, which would choose among the pairs.
     """
 
     name = "the data set"
@@ -48,9 +50,13 @@ class CheckedSegmentation(Replayable, BaseSegDataset):
 
     def load_data_list(self) -> list[dict]:
         """mmsegmentation's list of samples, from pairs of files that were found to be good."""
+        if self.ann_file:
+            raise ConfigError(
+                f"{self.name} takes all pairs of its folders, ann_file={self.ann_file!r} none.",
+                do="leave ann_file out; a part of the data goes into folders of its own",
+            )
         image_dir, mask_dir = (  # mmengine has joined them to the root
-            Path(self.data_prefix[key]).relative_to(self.data_root)
-            for key in ("img_path", "seg_map_path")
+            Path(self.data_prefix[key]).absolute() for key in ("img_path", "seg_map_path")
         )
         pairs = find_pairs(
             self.data_root,
@@ -62,12 +68,7 @@ class CheckedSegmentation(Replayable, BaseSegDataset):
         )
         report = self._scan_once(pairs)
         good = report.require_clean(skip_corrupt=self.skip_corrupt)
-        if report.skipped:
-            print_log(
-                f"{self.name}: {len(report.skipped)} corrupt pairs left out of {len(pairs)}: "
-                + ", ".join(pair.image.name for pair in report.skipped),
-                logger="current",
-            )
+        self._tell_skipped(report)
         self._check_crop(report)
         return [
             dict(
@@ -83,12 +84,21 @@ class CheckedSegmentation(Replayable, BaseSegDataset):
     def _scan_once(self, pairs: list) -> ScanReport:
         """Scan on the first process; the others then read its cached result."""
         check = partial(scan, pairs, valid_ids=self.valid_ids(), allow_grey=self.allow_grey)
-        if get_rank() == 0:
-            report = check(progress=True)
+        if get_rank() != 0:
             barrier()
-            return report
-        barrier()
-        return check()
+            return check()
+        try:
+            return check(progress=True)
+        finally:
+            barrier()  # also after an error: the others wait
+
+    def _tell_skipped(self, report: ScanReport) -> None:
+        """Name on standard error, which no log level silences, what is left out and why."""
+        if get_rank() == 0 and report.skipped:
+            left_out = f"{len(report.skipped)} of {len(report.pairs)} pairs"
+            print(f"{self.name}: {left_out} left out (skip_corrupt)", file=sys.stderr)
+            for problem in report.problems:
+                print(f"  {problem.path}: {problem.kind}, {problem.detail}", file=sys.stderr)
 
     def _check_crop(self, report: ScanReport) -> None:
         """Refuse a training crop that no image can fill, however the pipeline enlarges it."""

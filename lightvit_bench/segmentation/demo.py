@@ -16,16 +16,16 @@ from lightvit_bench.openmmlab.checkpoints import latest_checkpoint
 from lightvit_bench.openmmlab.run import test, train
 
 CONFIG = "configs/demo/upernet_random_tiny.py"
+DATA = Path("data/demo/ADEChallengeData2016")  # where the config looks
 
 
-def run_demo(out: Path, config: str = CONFIG) -> dict[str, float]:
-    """Run everything below `out`, telling each step; returns the test metrics.
+def run_demo(out: Path, data: Path = DATA, config: str = CONFIG) -> dict[str, float]:
+    """Make `data`, train and test below `out`, telling each step; returns the test metrics.
 
     The commands printed are those a person would type; they do the same.
     """
     warnings.filterwarnings("ignore", module=r"mm(seg|engine)\.")  # none is for this reader
     started = time.monotonic()
-    data = out / "data" / "ADEChallengeData2016"
     print(f"[1/4] data: pictures of shapes on photographs, in ADE20K's layout, into {data}")
     summary = make_demo_ade(data)
     print(f"      {summary.train} to train on, {summary.val} to test on")

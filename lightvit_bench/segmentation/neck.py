@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class ReducingPyramid(BaseModule):
     """Four maps at stride 16 -> strides 4, 8, 16, 32 with fewer channels.
 
-    The neck of MAE-Lite's Semantic FPN (facts of its ADE20K recipe): two transposed convolutions
+    The neck of MAE-Lite's Semantic FPN (its released ADE20K code): two transposed convolutions
     with a norm and GELU between, one transposed convolution, a 1x1 convolution, and a 1x1
     convolution followed by max pooling. About 0.10 M parameters for width 192.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def panel(
 
 @HOOKS.register_module()
 class OverlayHook(Hook):
-    """Writes `<out_dir>/<image name>.png` for each test image: image | truth | prediction.
+    """Writes `<out_dir>/<image's path in its folder>.png`: image | truth | prediction.
 
     Args:
         out_dir: made if absent.
@@ -80,7 +81,8 @@ class OverlayHook(Hook):
 
     def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=()) -> None:
         """Draw the samples of a batch."""
-        meta = runner.test_dataloader.dataset.metainfo
+        dataset = runner.test_dataloader.dataset
+        meta, folder = dataset.metainfo, Path(dataset.data_prefix["img_path"])
         for sample in outputs:
             image = cv2.imread(sample.img_path, cv2.IMREAD_COLOR)
             maps = [
@@ -88,8 +90,9 @@ class OverlayHook(Hook):
                 for key in ("gt_sem_seg", "pred_sem_seg")
                 if key in sample
             ]
-            self.out_dir.mkdir(parents=True, exist_ok=True)
-            path = self.out_dir / f"{Path(sample.img_path).stem}.png"
+            name = Path(os.path.relpath(sample.img_path, folder)).with_suffix(".png")
+            path = self.out_dir / name
+            path.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), panel(image, maps, meta["classes"], meta["palette"]))
             self.written.append(path)
 

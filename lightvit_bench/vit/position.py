@@ -13,8 +13,11 @@ def sincos_table(width: int, grid: tuple[int, int], *, cls_token: bool = False) 
     """The fixed 2-D sine-cosine table of MAE: (1, [1 +] h*w, width), float32.
 
     The first half of the channels encodes the column, the second the row; within a half come all
-    sines, then all cosines. The CLS token's position is zero. (MAE-Lite, facts of its encoder: the
-    table is computed in float64, which the released checkpoints show in their last digits.)
+    sines, then all cosines. The CLS token's position is zero. Computed in float64, as in
+    facebookresearch/mae and MAE-Lite.
+
+    Raises:
+        ValueError: the width is not divisible by 4.
     """
     if width % 4:
         raise ValueError(f"a 2-D sine-cosine table needs a width divisible by 4, not {width}")

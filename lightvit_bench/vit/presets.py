@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightvit_bench.errors import ConfigError, near_matches
+from lightvit_bench.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,15 @@ PRESETS = {
 
 
 def get_preset(name: str) -> ViTPreset:
-    """The preset called `name`; raises `ConfigError` with the nearest and all names otherwise."""
+    """The preset called `name`.
+
+    Raises:
+        ConfigError: there is none; the names of all are listed.
+    """
     if name not in PRESETS:
         raise ConfigError(
             f"there is no encoder preset {name!r}.",
-            nearest=near_matches(name, PRESETS)[0],
             known=", ".join(PRESETS),
+            heads="h3, h6, h12: the number of attention heads; MAE-Lite's ViT-Tiny has 12",
         )
     return PRESETS[name]

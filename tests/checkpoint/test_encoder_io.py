@@ -519,5 +519,5 @@ def test_three_ways_to_an_absent_initialisation(name, command):
             load(path)
         text = str(error.value)
         assert "tools/convert_checkpoint.py " in text and command.format(path) in text
-        assert "tools/train.py configs/pretrain/" in text
+        assert "pre train:" in text
         assert "--cfg-options init=random" in text

@@ -590,11 +590,8 @@ def test_the_data_and_metric_modules_import_neither_torch_nor_mm():
     assert out.stdout.strip() == "[]"
 
 
-def test_real_camvid_is_clean_and_has_the_known_counts():
-    shared = Path(os.environ.get("LIGHTVIT_SHARED", Path(__file__).parents[3] / "shared"))
+def test_real_camvid_is_clean_and_has_the_known_counts(shared):
     root = shared / "data" / "camvid"
-    if not root.is_dir():
-        pytest.skip(f"no real CamVid at {root} (LIGHTVIT_SHARED)")
     found = {}
     for split in ("train", "val", "test"):
         pairs = find_pairs(root, f"images/{split}", f"annotations/{split}", dataset_name="CamVid")

@@ -1,8 +1,5 @@
 """Segmentation scores against a pixel loop, hand-made examples, and mmseg's own metric."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -160,11 +157,8 @@ def test_the_conventions_are_mmsegs():
     assert ours.miou == pytest.approx(100 * float(np.nanmean(theirs["IoU"])), rel=1e-5)
 
 
-def test_commonest_class_of_the_real_camvid(tmp_path):
-    shared = Path(os.environ.get("LIGHTVIT_SHARED", Path(__file__).parents[3] / "shared"))
+def test_commonest_class_of_the_real_camvid(shared, tmp_path):
     root = shared / "data" / "camvid"
-    if not root.is_dir():
-        pytest.skip(f"no real CamVid at {root} (LIGHTVIT_SHARED)")
     pixels = {}
     for split in ("train", "test"):
         pairs = find_pairs(root, f"images/{split}", f"annotations/{split}", dataset_name="CamVid")

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS, init_default_scope
 from lightvit_bench import registry  # noqa: F401
 from lightvit_bench.checkpoint import save_encoder
 from lightvit_bench.errors import CheckpointError, ConfigError
-from lightvit_bench.openmmlab.backbone import ViTBackbone
+from lightvit_bench.openmmlab.backbone import ViTBackbone, check_init
 from lightvit_bench.vit import VisionTransformer
 
 BACKBONE = dict(type="ViTBackbone", preset="vit_test", out_blocks=(0, 1, 2, 2))
@@ -108,9 +108,30 @@ def test_weights_come_from_the_checkpoint_at_another_size(tmp_path):
     assert torch.allclose(small.eval()(image)[0], expected, atol=1e-5)
 
 
-def test_absent_checkpoint_names_the_ways_to_get_one():
-    with pytest.raises(CheckpointError, match="(?s)convert_checkpoint.*configs/pretrain.*init=ra"):
-        ViTBackbone("vit_tiny_p16_h12", init="checkpoints/absent.safetensors")
+@pytest.mark.parametrize("when", ["before anything is built", "when weights are loaded"])
+def test_absent_checkpoint_names_the_ways_to_get_one(when):
+    backbone = dict(preset="vit_tiny_p16_h12", init="checkpoints/absent.safetensors")
+    with pytest.raises(CheckpointError, match="(?s)convert_checkpoint.*pre train.*init=random"):
+        if when == "before anything is built":
+            check_init(dict(backbone=backbone))
+        else:
+            ViTBackbone(**backbone).init_weights()
+
+
+def test_pixels_must_be_those_the_checkpoint_was_trained_on(tmp_path):
+    path = tmp_path / "half.safetensors"
+    half = (0.5, 0.5, 0.5)
+    save_encoder(
+        path, VisionTransformer("vit_test"), recipe="timm", image_mean=half, image_std=half
+    )
+    model = dict(
+        backbone=dict(init=str(path)),
+        data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    )
+    with pytest.raises(CheckpointError, match=r"another mean(?s:.*)mean=\[127.5,127.5,127.5\]"):
+        check_init(model)
+    model["data_preprocessor"] = dict(mean=[127.5] * 3, std=[127.5] * 3)
+    check_init(model)
 
 
 def test_other_head_count_is_refused(tmp_path):
@@ -121,7 +142,7 @@ def test_other_head_count_is_refused(tmp_path):
         backbone.init_weights()
 
 
-@pytest.mark.parametrize("blocks", [(), (0, 3), (-1,)])
+@pytest.mark.parametrize("blocks", [(), (0, 3), (-1,), 9])
 def test_blocks_out_of_range(blocks):
     with pytest.raises(ConfigError, match="encoder of 3 blocks"):
         ViTBackbone("vit_test", out_blocks=blocks)

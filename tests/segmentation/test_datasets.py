@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lightvit_bench.errors import BadDataError, MissingDataError
+from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError
 from lightvit_bench.segmentation.datasets import ADE20K, CamVid, DemoADE
 
 PREFIX = dict(img_path="images/training", seg_map_path="annotations/training")
@@ -43,13 +43,16 @@ def test_lightvit_data_replaces_the_leading_folder(demo_root, monkeypatch):
     assert len(dataset) == 12
 
 
-def test_corrupt_image_stops_or_is_skipped(root):
+def test_corrupt_image_stops_or_is_skipped(root, capsys):
     path = first_image(root)
     path.write_bytes(path.read_bytes()[:400])
     with pytest.raises(BadDataError, match=f"(?s){path.name}.*skip_corrupt"):
         DemoADE(data_root=str(root), data_prefix=PREFIX)
+    capsys.readouterr()
     dataset = DemoADE(data_root=str(root), data_prefix=PREFIX, skip_corrupt=True)
     assert len(dataset) == 11
+    told = capsys.readouterr().err
+    assert "1 of 12 pairs left out" in told and f"{path}: corrupt image" in told
     assert all(path.name not in dataset.get_data_info(i)["img_path"] for i in range(11))
 
 
@@ -78,6 +81,18 @@ def test_crop_filled_by_enlarging_is_fine(demo_root):
     crop = dict(type="mmseg.RandomCrop", crop_size=(128, 128))
     dataset = DemoADE(data_root=str(demo_root), data_prefix=PREFIX, pipeline=[resize, crop])
     assert len(dataset) == 12
+
+
+def test_list_of_names_is_refused_not_ignored(demo_root, tmp_path):
+    (tmp_path / "names.txt").write_text("ADE_train_00000001")
+    with pytest.raises(ConfigError, match="ann_file"):
+        DemoADE(data_root=str(demo_root), data_prefix=PREFIX, ann_file=str(tmp_path / "names.txt"))
+
+
+def test_relative_roots(demo_root, monkeypatch):
+    monkeypatch.chdir(demo_root.parent)
+    monkeypatch.delenv("LIGHTVIT_DATA", raising=False)
+    assert len(DemoADE(data_root="ADEChallengeData2016", data_prefix=PREFIX)) == 12
 
 
 def test_valid_values():

@@ -27,6 +27,8 @@ def padded(height: int, width: int, window: int | None):
         ((130, 100), 512, (144, 112)),
         ((512, 683), None, (512, 688)),  # whole-image inference
         ((64, 32), 512, (64, 32)),
+        ((10, 700), 512, (32, 700)),
+        ((1, 1), 512, (32, 32)),
     ],
 )
 def test_sides(size, window, expected):

@@ -1,6 +1,6 @@
 # UPerNet on a ViT-Tiny: the pyramid by transposed convolutions of BEiT and MAE, and a head as wide
-# as the encoder, which is their rule (768 for ViT-Base). At 192 channels neck and head do 3 times the
-# encoder's work; at mmsegmentation's 512 it would be 20 times (tools/get_flops.py).
+# as the encoder, which is their rule (768 for ViT-Base). At 192 channels neck and head do 3 times
+# the encoder's work; at mmsegmentation's 512 it would be 20 times (tools/get_flops.py).
 _base_ = "./vit_tiny_segmentor.py"
 norm_cfg = dict(type="SyncBN", requires_grad=True)
 model = dict(
