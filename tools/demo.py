@@ -14,6 +14,7 @@ def main() -> None:
     args = parser.parse_args()
     out = args.out.resolve()
     os.chdir(Path(__file__).resolve().parents[1])  # configs are named from the project's folder
+    out = Path(os.path.relpath(out))
 
     from lightvit_bench.segmentation.demo import run_demo
 
