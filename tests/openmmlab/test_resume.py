@@ -29,7 +29,8 @@ class Wait(Hook):
 
 def start(repo, config, work_dir, *arguments, path=""):
     command = [sys.executable, str(repo / "tools/train.py"), str(config), "--work-dir"]
-    one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(path)}
+    search = os.pathsep.join(filter(None, (str(path), os.environ.get("PYTHONPATH"))))
+    one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": search}
     return subprocess.Popen(
         [*command, str(work_dir), *arguments],
         env={**os.environ, **one_thread},
