@@ -1,3 +1,3 @@
-"""Lightweight vision transformers: pre-training, dense prediction, tracking and their leaderboard."""
+"""Lightweight vision transformers: pre-training, dense prediction, tracking, leaderboard."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,7 @@
-"""Options that the tools share, in OpenMMLab's spelling. Standard library only: --help is instant."""
+"""Options that the tools share, in OpenMMLab's spelling.
+
+Standard library only: --help is instant.
+"""
 
 from __future__ import annotations
 

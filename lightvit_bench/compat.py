@@ -1,4 +1,4 @@
-"""The only file that knows about quirks of versions. Each workaround says what breaks without it."""
+"""The only file that knows about quirks of versions; each workaround says what it is for."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class ConfigError(UserError):
 
 
 def near_matches(name: str, known: Iterable[str]) -> list[str]:
-    """The entries of `known` most like `name`, best first; all of them (sorted) if none is close."""
+    """The entries of `known` most like `name`, best first; all, sorted, if none is close."""
     known = list(known)
     return difflib.get_close_matches(name, known, n=5, cutoff=0.5) or sorted(known)
 

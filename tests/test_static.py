@@ -72,6 +72,7 @@ def test_the_rules_see_the_package():
 def test_files_stay_small_and_documented(path):
     text = path.read_text()
     assert len(text.splitlines()) <= 400
+    assert max(map(len, text.splitlines()), default=0) <= 100
     assert ast.get_docstring(ast.parse(text)), "a module says what it is for"
 
 

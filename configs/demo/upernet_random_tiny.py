@@ -1,5 +1,5 @@
-# The demo: configs/ade20k/upernet_random_tiny.py shrunk to what two CPU cores learn in a minute or two,
-# on generated pictures in ADE20K's layout. `make demo` runs it (tools/demo.py).
+# The demo: configs/ade20k/upernet_random_tiny.py shrunk to what two CPU cores learn in a minute or
+# two, on generated pictures in ADE20K's layout. `make demo` runs it (tools/demo.py).
 _base_ = "../ade20k/upernet_random_tiny.py"
 data_root = "data/demo/ADEChallengeData2016"
 crop_size = (128, 128)

@@ -83,7 +83,7 @@ class ViTBackbone(BaseModule):
         self.init = init
 
     def init_weights(self) -> None:
-        """Load the initial weights, unless they are random (the encoder's constructor drew them)."""
+        """Load the initial weights; random ones are there since the encoder's constructor."""
         if self.init != "random":
             print_log(str(load_into(self.encoder, self.init)), logger="current")
 

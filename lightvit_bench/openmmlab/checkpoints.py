@@ -33,7 +33,7 @@ MMENGINE_SAFE = (HistoryBuffer, (_history_statistic, "builtins.getattr"))
 
 
 def read_run_checkpoint(path: str, map_location=None) -> dict:
-    """Read a checkpoint of mmengine's Runner; unsafe content raises `CheckpointError`, runs nothing.
+    """Read a checkpoint of mmengine's Runner; `CheckpointError` for unsafe content, run nothing.
 
     `meta.config` is dropped: mmengine's `resume` would execute it as a Python file. Tensors stay on
     the CPU whatever `map_location` says; loading them into a model or optimizer moves them.

@@ -11,6 +11,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
 from lightvit_bench.compat import cpu_computes_bfloat16
+from lightvit_bench.errors import ConfigError
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -25,6 +26,15 @@ class CpuAmpOptimWrapper(OptimWrapper):
         """Forward passes inside run in bfloat16 where autocast deems it safe."""
         with super().optim_context(model), torch.autocast("cpu", torch.bfloat16):
             yield
+
+
+def use_mixed_precision(cfg: Config) -> None:
+    """Turn mixed precision on in a config that has none (`--amp`); `ConfigError` if it cannot."""
+    wrapper = cfg.optim_wrapper
+    if wrapper.type not in ("OptimWrapper", "AmpOptimWrapper"):
+        raise ConfigError(f"--amp does not go with optim_wrapper.type={wrapper.type!r}.")
+    wrapper.type = "AmpOptimWrapper"
+    wrapper.setdefault("loss_scale", "dynamic")
 
 
 def adapt_to_device(cfg: Config) -> list[str]:

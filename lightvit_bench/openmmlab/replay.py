@@ -64,7 +64,7 @@ class Replayable:
 
 @HOOKS.register_module()
 class ReplayableIterations(Hook):
-    """Seeds torch by seed, rank and iteration: dropout and stochastic depth replay after a resume."""
+    """Seeds torch by seed, rank and iteration, so that dropout replays after a resume."""
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         state = np.random.SeedSequence((runner.seed, runner.rank, batch_idx)).generate_state(1)

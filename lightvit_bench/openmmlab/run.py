@@ -10,14 +10,14 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from lightvit_bench.errors import CheckpointError, ConfigError
+from lightvit_bench.openmmlab.backbone import check_init
 from lightvit_bench.openmmlab.checkpoints import (
     FittingCheckpoint,
     latest_checkpoint,
     secure_mmengine,
 )
-from lightvit_bench.openmmlab.backbone import check_init
 from lightvit_bench.openmmlab.config import explain_config_errors, fit_to_machine, load_config
-from lightvit_bench.openmmlab.device import start_process_group
+from lightvit_bench.openmmlab.device import start_process_group, use_mixed_precision
 
 
 def train(
@@ -40,7 +40,7 @@ def train(
     cfg = load_config(config, cfg_options)
     cfg.work_dir = work_dir or cfg.get("work_dir") or _default_work_dir(config)
     if amp:
-        _use_mixed_precision(cfg)
+        use_mixed_precision(cfg)
     if cfg.get("resume"):
         raise ConfigError("resume=True in a config has no effect.", use="--resume")
     if resume and (newest := latest_checkpoint(cfg.work_dir)):
@@ -112,11 +112,3 @@ def _default_work_dir(config: str) -> str:
     """work_dirs/<folder>/<name>, so that equal names of two data sets do not share a folder."""
     path = Path(config)
     return str(Path("work_dirs") / path.parent.name / path.stem)
-
-
-def _use_mixed_precision(cfg: Config) -> None:
-    wrapper = cfg.optim_wrapper
-    if wrapper.type not in ("OptimWrapper", "AmpOptimWrapper"):
-        raise ConfigError(f"--amp does not go with optim_wrapper.type={wrapper.type!r}.")
-    wrapper.type = "AmpOptimWrapper"
-    wrapper.setdefault("loss_scale", "dynamic")

@@ -1,4 +1,4 @@
-"""What mmsegmentation lacks: checked data sets, the authors' neck, padding of small images, overlays."""
+"""What mmsegmentation lacks: checked data, the authors' neck, small images, overlays."""
 
 from lightvit_bench import compat
 

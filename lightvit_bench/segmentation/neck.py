@@ -43,5 +43,5 @@ class ReducingPyramid(BaseModule):
         )
 
     def forward(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Four (B, in_channels, h, w) -> (B, out, 4h, 4w), (.., 2h, 2w), (.., h, w), (.., h/2, w/2)."""
+        """Four (B, in_channels, h, w) -> four (B, out, ., .) of 4, 2, 1 and 1/2 times h and w."""
         return tuple(level(x) for level, x in zip(self.levels, maps, strict=True))

@@ -6,8 +6,9 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
+from lightvit_bench.errors import ConfigError
 from lightvit_bench.openmmlab.config import load_config
-from lightvit_bench.openmmlab.device import adapt_to_device
+from lightvit_bench.openmmlab.device import adapt_to_device, use_mixed_precision
 
 
 def without_gpu(monkeypatch, bfloat16: bool = True) -> None:
@@ -42,6 +43,17 @@ def test_precision_in_force_on_a_cpu(repo, monkeypatch, config, dtype):
     cfg = load_config(repo / config)
     adapt_to_device(cfg)
     assert forward_dtype(cfg.optim_wrapper) is dtype
+
+
+def test_amp_option_turns_it_on(repo, monkeypatch):
+    without_gpu(monkeypatch)
+    cfg = load_config(repo / "configs/ade20k/fpn_dmae_tiny.py")
+    use_mixed_precision(cfg)
+    assert cfg.optim_wrapper.loss_scale == "dynamic"
+    adapt_to_device(cfg)
+    assert forward_dtype(cfg.optim_wrapper) is torch.bfloat16
+    with pytest.raises(ConfigError, match="--amp"):
+        use_mixed_precision(Config(dict(optim_wrapper=dict(type="Other"))))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
