@@ -37,13 +37,13 @@ def attention_flops(query, key, value, *args, out_shape=None, **kwargs) -> int:
 CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops}
 
 
-def count_cost(module: nn.Module, *inputs: Tensor) -> Cost:
-    """Run `module` once in eval mode on `inputs` and count."""
+def count_cost(module: nn.Module, *inputs: Tensor, **options) -> Cost:
+    """Run `module(*inputs, **options)` once in eval mode and count."""
     training = module.training
     module.eval()
     counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
     with torch.no_grad(), counter:
-        module(*inputs)
+        module(*inputs, **options)
     module.train(training)
     return Cost(
         macs=counter.get_total_flops() // 2,

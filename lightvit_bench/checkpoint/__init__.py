@@ -22,7 +22,6 @@ from lightvit_bench.checkpoint.files import (
     read_safetensors,
     read_torch,
     sha256,
-    whole_file,
 )
 from lightvit_bench.checkpoint.fingerprint import Fingerprint, TensorSummary, compare, fingerprint
 from lightvit_bench.checkpoint.hints import default_hint
@@ -62,5 +61,4 @@ __all__ = [
     "save_encoder",
     "sha256",
     "split_qkv_bias",
-    "whole_file",
 ]

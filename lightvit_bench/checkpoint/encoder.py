@@ -24,7 +24,6 @@ from lightvit_bench.checkpoint.files import (
     read_safetensors,
     sha256,
     sniff,
-    whole_file,
 )
 from lightvit_bench.checkpoint.fingerprint import compare, fingerprint
 from lightvit_bench.checkpoint.fit import (
@@ -47,6 +46,7 @@ from lightvit_bench.checkpoint.manifest import (
 from lightvit_bench.checkpoint.state_dicts import HeadCountWarning
 from lightvit_bench.errors import CheckpointError
 from lightvit_bench.vit import VisionTransformer, ViTPreset, get_preset
+from lightvit_bench.writing import whole_file
 
 EXTRA = "extra."
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Tensors from files, without ever running code that a file brings along; and whole-file writing.
+"""Tensors from files, without ever running code that a file brings along.
 
 A pickle is a program. torch's weights-only unpickler runs a tame part of it; we add the short
 allowlist below, never fall back to ordinary unpickling, and never allow `getattr`, which makes an
@@ -14,7 +14,6 @@ import os
 import pickletools
 import re
 import tarfile
-import uuid
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -156,38 +155,6 @@ def sha256(path: str | os.PathLike) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Write a file whole or not at all.
-
-    Yields a path beside the wanted one to write to. On leaving, what was written is flushed to the
-    disk and renamed; on an exception it is removed, and an older file of that name stays.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        aside.touch()
-        mode = aside.stat().st_mode  # what the user's umask gives; safetensors writes 0600
-        yield aside
-        aside.chmod(mode)
-        _flush(aside)
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    """Have the system put a file, or a folder's list of names, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _check_zip(path: Path) -> str:

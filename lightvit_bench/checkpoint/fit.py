@@ -86,20 +86,21 @@ def load_strictly(
     Raises:
         CheckpointError: with the missing, unexpected and reshaped names.
     """
-    own = encoder.state_dict()
-    refuse_misfits(
-        file,
-        encoder.preset,
-        missing=[name for name in own if name not in state],
-        unexpected=[name for name in state if name not in own],
-        reshaped=_reshaped(state, own),
-    )
+    found = misfits(state, encoder.state_dict())
+    refuse_misfits(file, f"encoder ({encoder.preset.name})", **found)
     encoder.load_state_dict(state)
 
 
-def refuse_misfits(
-    file: str | PathLike, preset: ViTPreset, **names: list[str] | dict[str, str]
-) -> None:
+def misfits(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """The names in which a file's tensors and a model's own differ, by the kind of difference."""
+    return {
+        "missing": [name for name in own if name not in state],
+        "unexpected": [name for name in state if name not in own],
+        "reshaped": _reshaped(state, own),
+    }
+
+
+def refuse_misfits(file: str | PathLike, model: str, **names: str | list[str]) -> None:
     """Raise with the lists of misfit names, unless all are empty."""
     if any(names.values()):
         shown = {
@@ -107,14 +108,12 @@ def refuse_misfits(
             for label, listed in names.items()
             if listed
         }
-        raise CheckpointError(
-            f"the checkpoint does not fit the encoder ({preset.name}).", file=str(file), **shown
-        )
+        raise CheckpointError(f"the checkpoint does not fit the {model}.", file=str(file), **shown)
 
 
 def _reshaped(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
     return [
-        f"{name}: {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the encoder"
+        f"{name}: {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the model"
         for name in own
         if name in state and state[name].shape != own[name].shape
     ]
@@ -157,7 +156,7 @@ def transfer(
     startable = r"blocks\.\d+\.(ls[12]\.|attn\.rel_pos\.)" + (r"|norm\." if fresh_norm else "")
     refuse_misfits(
         file,
-        target.preset,
+        f"encoder ({target.preset.name})",
         missing=[name for name in fresh if not re.match(startable, name)],
         unexpected=[n for n in left_out if n != "cls_token" and not n.startswith("norm.")],
         reshaped=_reshaped(state, own),

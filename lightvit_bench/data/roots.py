@@ -8,8 +8,9 @@ sets `LIGHTVIT_CACHE`.
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
+
+from lightvit_bench.writing import whole_file
 
 
 def resolve_root(path: str | Path) -> Path:
@@ -36,17 +37,6 @@ def cache_root() -> Path:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path` so that the file is there whole or not at all.
-
-    It is written beside its place and renamed: a run that is killed leaves no half of a file, and
-    two runs that write at once leave one whole file. The folder is made. Raises OSError.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
+    """Write `text` to `path`, whole or not at all; the folder is made. Raises OSError."""
+    with whole_file(path) as aside:
+        aside.write_text(text, encoding="utf-8")

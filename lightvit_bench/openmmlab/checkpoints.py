@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,7 +14,9 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from lightvit_bench.checkpoint import read_torch
+from lightvit_bench.checkpoint.fit import misfits, refuse_misfits
 from lightvit_bench.errors import CheckpointError
+from lightvit_bench.writing import whole_file
 
 
 def _history_statistic(owner: type, name: str):
@@ -32,11 +33,11 @@ def _history_statistic(owner: type, name: str):
 MMENGINE_SAFE = (HistoryBuffer, (_history_statistic, "builtins.getattr"))
 
 
-def read_run_checkpoint(path: str, map_location=None) -> dict:
+def read_run_checkpoint(path: str | Path) -> dict:
     """Read a checkpoint of mmengine's Runner; `CheckpointError` for unsafe content, run nothing.
 
     `meta.config` is dropped: mmengine's `resume` would execute it as a Python file. Tensors stay on
-    the CPU whatever `map_location` says; loading them into a model or optimizer moves them.
+    the CPU; loading them into a model or optimizer moves them.
     """
     checkpoint = read_torch(Path(path).expanduser(), extra_safe=MMENGINE_SAFE)
     if isinstance(checkpoint, dict) and isinstance(checkpoint.get("meta"), dict):
@@ -56,22 +57,7 @@ def refuse_misfit(
         {name: value for name, value in state.items() if name.startswith(part)}
         for state in (model.state_dict(), weights)
     )
-    misfits = dict(
-        missing=sorted(set(own) - set(weights)),
-        unexpected=sorted(set(weights) - set(own)),
-        reshaped=[
-            f"{name}: {tuple(weights[name].shape)} in the file, {tuple(own[name].shape)} in the "
-            "model"
-            for name in sorted(set(own) & set(weights))
-            if own[name].shape != weights[name].shape
-        ],
-    )
-    if any(misfits.values()):
-        raise CheckpointError(
-            f"{file} does not fit the model of the config.",
-            **{label: _first(names) for label, names in misfits.items()},
-            check="that the config is the one the checkpoint was trained with",
-        )
+    refuse_misfits(file, "model of the config", **misfits(weights, own))
 
 
 class FittingCheckpoint(Hook):
@@ -92,8 +78,8 @@ class FittingCheckpoint(Hook):
 
 
 def load_from_local(path: str, map_location=None) -> dict:
-    """`read_run_checkpoint`; mmengine logs a loader by its name behind "load_from_"."""
-    return read_run_checkpoint(path, map_location)
+    """`read_run_checkpoint` for mmengine, which logs a loader's name behind "load_from_"."""
+    return read_run_checkpoint(path)
 
 
 def load_from_address_refused(path: str, map_location=None) -> None:
@@ -110,11 +96,8 @@ class AtomicLocalBackend(LocalBackend):
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write `obj` to `filepath`, which holds either the old or the new content at any time."""
-        aside = f"{filepath}.part"
-        super().put(obj, aside)
-        with open(aside, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, filepath)
+        with whole_file(filepath) as aside:
+            super().put(obj, aside)
 
 
 def secure_mmengine() -> None:
@@ -139,9 +122,3 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
         if re.fullmatch(r"(?:iter|epoch)_\d+", path.stem)
     ]  # fmt: skip
     return max(found, key=number, default=None)
-
-
-def _first(names: list[str], count: int = 8) -> list[str]:
-    """The first names of a long list, and how many more there are."""
-    more = [f"... and {len(names) - count} more"] if len(names) > count else []
-    return names[:count] + more or ["none"]

@@ -10,7 +10,6 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from lightvit_bench.errors import ConfigError, near_matches
-from lightvit_bench.openmmlab.device import adapt_to_device
 
 SHORT_OPTIONS = ("init", "data_root", "skip_corrupt")
 # What mmengine's Runner takes beside the sections that every config of ours has.
@@ -46,12 +45,6 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     _apply_short(cfg, short)
     cfg.setdefault("launcher", "none")
     return cfg
-
-
-def fit_to_machine(cfg: Config, launcher: str) -> list[str]:
-    """Set the launcher and replace what this machine's device cannot do; returns what changed."""
-    cfg.launcher = launcher
-    return adapt_to_device(cfg)
 
 
 def dataset_configs(cfg: Config) -> list[dict]:

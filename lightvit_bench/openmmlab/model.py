@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -34,7 +33,7 @@ def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
     `CheckpointError` if a weight is missing, unexpected, or of another shape.
     """
     model = build_model(cfg)
-    content = read_run_checkpoint(str(checkpoint))
+    content = read_run_checkpoint(checkpoint)
     weights = content.get("state_dict") if isinstance(content, dict) else None
     if weights is None:
         raise CheckpointError(
@@ -61,7 +60,4 @@ def model_cost(config: str, shape: tuple[int, int], cfg_options: Sequence[str] =
     if getattr(model, "with_auxiliary_head", False):
         model.auxiliary_head = None  # trained with, not run
     image = torch.zeros(1, 3, *shape)
-    forward = nn.Module()
-    forward.model = model
-    forward.forward = partial(model, mode="tensor")
-    return ModelCost(count_cost(model.backbone, image), count_cost(forward, image))
+    return ModelCost(count_cost(model.backbone, image), count_cost(model, image, mode="tensor"))

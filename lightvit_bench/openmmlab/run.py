@@ -16,8 +16,12 @@ from lightvit_bench.openmmlab.checkpoints import (
     latest_checkpoint,
     secure_mmengine,
 )
-from lightvit_bench.openmmlab.config import explain_config_errors, fit_to_machine, load_config
-from lightvit_bench.openmmlab.device import start_process_group, use_mixed_precision
+from lightvit_bench.openmmlab.config import explain_config_errors, load_config
+from lightvit_bench.openmmlab.device import (
+    adapt_to_device,
+    start_process_group,
+    use_mixed_precision,
+)
 
 
 def train(
@@ -99,7 +103,8 @@ def test(
 
 
 def _build_runner(cfg: Config, launcher: str) -> Runner:
-    changes = fit_to_machine(cfg, launcher)
+    cfg.launcher = launcher
+    changes = adapt_to_device(cfg)
     secure_mmengine()
     start_process_group(launcher)
     runner = Runner.from_cfg(cfg)

@@ -103,15 +103,24 @@ class CheckedSegmentation(Replayable, BaseSegDataset):
     def _check_crop(self, report: ScanReport) -> None:
         """Refuse a training crop that no image can fill, however the pipeline enlarges it."""
         transforms = self.pipeline.transforms
-        crop = next((t.crop_size for t in transforms if hasattr(t, "crop_size")), None)
-        if crop is None:
+        at = next((i for i, step in enumerate(transforms) if hasattr(step, "crop_size")), None)
+        if at is None:
             return
+        crop = transforms[at].crop_size
+        resizes = [step for step in transforms[:at] if "Resize" in type(step).__name__]
         height, width = report.largest_hw
-        resize = next((t for t in transforms if hasattr(t, "ratio_range")), None)
-        if resize is not None and resize.ratio_range is not None:
-            bound = [side * max(resize.ratio_range) for side in resize.scale]
-            factor = min(max(bound) / max(width, height), min(bound) / min(width, height))
-            width, height = width * factor, height * factor
+        resizes = [step for step in transforms[:at] if "Resize" in type(step).__name__]
+        if resizes:
+            scale, ratios = (getattr(resizes[0], key, None) for key in ("scale", "ratio_range"))
+            if len(resizes) > 1 or not ratios or not isinstance(scale[0], int | float):
+                return  # what other ways of resizing make of an image is not known here
+            # RandomResize: no long side exceeds the scale's longer one, no short one its shorter
+            short, long = sorted(side * max(ratios) for side in scale)
+            if report.smallest_hw == report.largest_hw:
+                factor = min(long / max(height, width), short / min(height, width))
+                height, width = height * factor, width * factor
+            else:  # images of several shapes: the crop may lie either way
+                height, width = (long, short) if crop[0] >= crop[1] else (short, long)
         if crop[0] > round(height) or crop[1] > round(width):
             raise BadDataError(
                 f"the crop {crop[0]} x {crop[1]} is larger than any image of {self.name}.",

@@ -34,14 +34,15 @@ def run_demo(out: Path, data: Path = DATA, config: str = CONFIG) -> dict[str, fl
 
     work_dir = out / "upernet_random_tiny"
     options = [f"data_root={data.resolve()}"]
-    _tell("[2/4]", f"tools/train.py {config} --work-dir {work_dir} --cfg-options {options[0]}")
+    print(
+        f"[2/4] tools/train.py {config} --work-dir {work_dir} --cfg-options {options[0]}",
+        flush=True,
+    )
     train(config, work_dir=str(work_dir), cfg_options=options)
 
     checkpoint, pictures = latest_checkpoint(work_dir), out / "overlays"
-    _tell(
-        "[3/4]",
-        f"tools/test.py {config} {checkpoint} --show-dir {pictures} --cfg-options {options[0]}",
-    )
+    print(f"[3/4] tools/test.py {config} {checkpoint} --show-dir {pictures}", end=" ")
+    print(f"--cfg-options {options[0]}", flush=True)
     metrics = test(
         config,
         str(checkpoint),
@@ -90,7 +91,3 @@ def write_sheet(pictures: list[Path], out: Path, columns: int = 2) -> None:
     cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
     rows = [np.concatenate(cells[i : i + columns], 1) for i in range(0, len(cells), columns)]
     cv2.imwrite(str(out), np.concatenate(rows))
-
-
-def _tell(step: str, command: str) -> None:
-    print(f"{step} {command}", flush=True)

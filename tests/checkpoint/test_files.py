@@ -29,11 +29,11 @@ from lightvit_bench.checkpoint import (
     read_safetensors,
     read_torch,
     sha256,
-    whole_file,
 )
 from lightvit_bench.checkpoint.files import pickled_globals
 from lightvit_bench.errors import CheckpointError
 from lightvit_bench.vit import VisionTransformer
+from lightvit_bench.writing import whole_file
 
 
 class Runs:

@@ -83,6 +83,34 @@ def test_crop_filled_by_enlarging_is_fine(demo_root):
     assert len(dataset) == 12
 
 
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("crop, fits", [((96, 128), True), ((128, 96), False)])
+def test_crop_that_is_not_square(root, several, crop, fits):
+    """One size: the sides are compared as they lie. Several shapes: either way may occur."""
+    for kind in ("images", "annotations"):
+        for n, path in enumerate(sorted((root / kind / "training").iterdir())):
+            picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            wide = picture[:48]  # 48 high, 96 wide
+            turned = np.ascontiguousarray(np.swapaxes(wide, 0, 1))
+            cv2.imwrite(str(path), turned if several and n == 0 else wide)
+    resize = dict(
+        type="mmseg.RandomResize", scale=(96, 48), ratio_range=(0.5, 2.0), keep_ratio=True
+    )
+    pipeline = [resize, dict(type="mmseg.RandomCrop", crop_size=crop)]
+    if fits or several:
+        assert len(DemoADE(data_root=str(root), data_prefix=PREFIX, pipeline=pipeline)) == 12
+    else:
+        with pytest.raises(BadDataError, match="crop 128 x 96 is larger.*"):
+            DemoADE(data_root=str(root), data_prefix=PREFIX, pipeline=pipeline)
+
+
+def test_crop_after_another_way_of_resizing_is_not_judged(demo_root):
+    resize = dict(type="mmseg.Resize", scale=(256, 256), keep_ratio=True)
+    crop = dict(type="mmseg.RandomCrop", crop_size=(128, 128))
+    dataset = DemoADE(data_root=str(demo_root), data_prefix=PREFIX, pipeline=[resize, crop])
+    assert len(dataset) == 12
+
+
 def test_list_of_names_is_refused_not_ignored(demo_root, tmp_path):
     (tmp_path / "names.txt").write_text("ADE_train_00000001")
     with pytest.raises(ConfigError, match="ann_file"):
