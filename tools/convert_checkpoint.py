@@ -8,6 +8,8 @@ sources (--from NAME):
   facebook-mae       facebookresearch/mae, base (12 heads)
   deit               facebookresearch/deit without distillation token (3, 6 or 12 heads by width)
   timm               a timm ViT; needs --preset, for the head count cannot be told
+  mae-lite-hiera     MAE-Lite's Hiera-Tiny: MAE, D-MAE, and fine-tuned
+  meta-hiera         facebookresearch/hiera, Hiera-Base, pre-trained or fine-tuned
 
 example:
   tools/convert_checkpoint.py mae_tiny_distill_400e.pth.tar checkpoints/dmae_tiny.safetensors \\

@@ -10,7 +10,6 @@ from lightvit_bench.checkpoint.converters import (
     matching_converters,
 )
 from lightvit_bench.checkpoint.encoder import (
-    LoadReport,
     load_encoder,
     load_into,
     read_extra,
@@ -26,6 +25,7 @@ from lightvit_bench.checkpoint.files import (
 from lightvit_bench.checkpoint.fingerprint import Fingerprint, TensorSummary, compare, fingerprint
 from lightvit_bench.checkpoint.hints import default_hint
 from lightvit_bench.checkpoint.manifest import Manifest, Parent
+from lightvit_bench.checkpoint.report import LoadReport
 from lightvit_bench.checkpoint.state_dicts import (
     HeadCountWarning,
     merge_qkv_bias,

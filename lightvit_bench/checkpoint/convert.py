@@ -12,10 +12,10 @@ from lightvit_bench.checkpoint.files import read_checkpoint, sha256
 from lightvit_bench.checkpoint.fit import Options, build_quietly, load_strictly
 from lightvit_bench.checkpoint.manifest import IMAGENET_MEAN, IMAGENET_STD, Parent
 from lightvit_bench.errors import CheckpointError
-from lightvit_bench.vit import VisionTransformer
+from lightvit_bench.vit import Encoder
 
 
-def encoder_of(conversion: Conversion, file: str | PathLike = "") -> VisionTransformer:
+def encoder_of(conversion: Conversion, file: str | PathLike = "") -> Encoder:
     """The converted encoder, built as its tensors show and strictly loaded (rule 8)."""
     encoder = build_quietly(conversion.preset, Options.of_state(conversion.encoder))
     load_strictly(encoder, conversion.encoder, file)

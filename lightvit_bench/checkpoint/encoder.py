@@ -43,63 +43,19 @@ from lightvit_bench.checkpoint.manifest import (
     Parent,
     from_json,
 )
+from lightvit_bench.checkpoint.report import LoadReport
 from lightvit_bench.checkpoint.state_dicts import HeadCountWarning
 from lightvit_bench.errors import CheckpointError
-from lightvit_bench.vit import VisionTransformer, ViTPreset, get_preset
+from lightvit_bench.vit import Encoder, HieraPreset, ViTPreset, get_preset
 from lightvit_bench.writing import whole_file
 
 EXTRA = "extra."
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class LoadReport:
-    """What was loaded from where, and what was not.
-
-    Attributes:
-        missing: the encoder's tensors that the file lacks; they keep their fresh start.
-        unexpected: the file's tensors that the encoder has no place for (a CLS token, a norm).
-        resampled: position tables brought to another grid.
-        norm: "loaded", "fresh" or "none", of the final norm.
-        aside: groups of tensors kept in the file beside the encoder.
-        verified: whether the file's fingerprint was checked.
-    """
-
-    file: str
-    sha256: str
-    preset: str
-    heads: int
-    heads_from: str
-    recipe: str
-    loaded: tuple[str, ...]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    resampled: tuple[str, ...]
-    norm: str
-    aside: tuple[str, ...]
-    verified: bool
-
-    def __str__(self) -> str:
-        counts = f"{len(self.loaded)} loaded, {len(self.missing)} missing (fresh)"
-        lines = [
-            f"encoder weights from {self.file} (sha256 {self.sha256[:12]})",
-            f"  {self.preset}, {self.heads} heads ({HEADS_FROM[self.heads_from]}); "
-            f"recipe {self.recipe}",
-            f"  tensors: {counts}, {len(self.unexpected)} unexpected (left out), "
-            f"{len(self.resampled)} resampled",
-            f"  final norm: {self.norm}; kept aside in the file: {', '.join(self.aside) or '-'}",
-            f"  fingerprint: {'as saved' if self.verified else 'none in the file'}",
-        ]
-        for label in ("missing", "unexpected"):
-            if names := getattr(self, label):
-                shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-                lines.append(f"  {label}: {shown}")
-        return "\n".join(lines)
-
-
 def save_encoder(
     path: str | PathLike,
-    encoder: VisionTransformer,
+    encoder: Encoder,
     *,
     recipe: str,
     epochs: int | None = None,
@@ -206,15 +162,13 @@ def read_extra(path: str | PathLike, group: str) -> dict[str, Tensor]:
         return {name.removeprefix(start): file.get_tensor(name) for name in names}
 
 
-def load_encoder(
-    path: str | PathLike, preset: str | None = None, **encoder_kwargs: Any
-) -> VisionTransformer:
+def load_encoder(path: str | PathLike, preset: str | None = None, **encoder_kwargs: Any) -> Encoder:
     """The encoder in a checkpoint.
 
     Args:
         preset: the architecture expected; refused if the manifest says another. Required for a
             file without manifest.
-        encoder_kwargs: of `VisionTransformer`, where they differ from the checkpoint's (img_size,
+        encoder_kwargs: of the encoder's class, where they differ from the checkpoint's (img_size,
             cls_token=False, final_norm=False, drop_path, checkpointing, ...); see `load_into`.
 
     Raises:
@@ -232,9 +186,7 @@ def load_encoder(
     return encoder
 
 
-def load_into(
-    encoder: VisionTransformer, path: str | PathLike, *, fresh_norm: bool = False
-) -> LoadReport:
+def load_into(encoder: Encoder, path: str | PathLike, *, fresh_norm: bool = False) -> LoadReport:
     """Load a checkpoint into an encoder that may be built with other options.
 
     The position table and the tables of relative positions are resampled to the encoder's grid; a
@@ -255,12 +207,12 @@ class _Source:
     """A file's encoder, as the file describes it."""
 
     path: Path
-    encoder: VisionTransformer
+    encoder: Encoder
     options: Options
     manifest: Manifest | None
 
 
-def _read_source(path: str | PathLike, preset: ViTPreset | None) -> _Source:
+def _read_source(path: str | PathLike, preset: ViTPreset | HieraPreset | None) -> _Source:
     """Read a checkpoint into an encoder of its own architecture and check what it computes."""
     _exists(path)
     manifest = _manifest(path)
@@ -303,7 +255,7 @@ def _read_source(path: str | PathLike, preset: ViTPreset | None) -> _Source:
     return _Source(Path(path), encoder, options, manifest)
 
 
-def _read_bare(path: str | PathLike, preset: ViTPreset | None) -> _Source:
+def _read_bare(path: str | PathLike, preset: ViTPreset | HieraPreset | None) -> _Source:
     """A file without manifest: exactly an encoder's tensors, and a preset on the caller's word."""
     state = read_checkpoint(path)
     hint = conversion_hint(path, state)
@@ -334,13 +286,15 @@ def _read_bare(path: str | PathLike, preset: ViTPreset | None) -> _Source:
     return _Source(Path(path), encoder, options, None)
 
 
-def _refuse_other_preset(path: str | PathLike, manifest: Manifest, preset: ViTPreset) -> None:
+def _refuse_other_preset(
+    path: str | PathLike, manifest: Manifest, preset: ViTPreset | HieraPreset
+) -> None:
     """The architecture asked for must be the manifest's; the head count does not show in shapes."""
     of_file = get_preset(manifest.preset)
     differing = [
         name
-        for name in ("heads", "width", "depth", "patch", "mlp_ratio")
-        if getattr(of_file, name) != getattr(preset, name)
+        for name in ("heads", "width", "depth", "stages", "patch", "mlp_ratio")
+        if getattr(of_file, name, None) != getattr(preset, name, None)
     ]
     if not differing:
         return
@@ -354,7 +308,9 @@ def _refuse_other_preset(path: str | PathLike, manifest: Manifest, preset: ViTPr
         f"the checkpoint is a {manifest.preset}, not a {preset.name}.",
         file=str(path),
         differing=", ".join(
-            f"{name} {getattr(of_file, name)} in the file, {getattr(preset, name)} asked for"
+            "{} {} in the file, {} asked for".format(
+                name, *(getattr(kind, name, "none") for kind in (of_file, preset))
+            )
             for name in differing
         ),
         if_loaded_anyway=consequence,
@@ -375,7 +331,7 @@ def _manifest(path: str | PathLike) -> Manifest | None:
     return None if text is None else from_json(text, path)
 
 
-def _report(source: _Source, encoder: VisionTransformer, done: Transfer, digest: str) -> LoadReport:
+def _report(source: _Source, encoder: Encoder, done: Transfer, digest: str) -> LoadReport:
     manifest = source.manifest
     norm = "none"
     if Options.of(encoder).final_norm:
@@ -385,6 +341,7 @@ def _report(source: _Source, encoder: VisionTransformer, done: Transfer, digest:
         sha256=digest,
         preset=encoder.preset.name,
         heads=encoder.preset.heads,
+        architecture=str(encoder.preset),
         heads_from=manifest.heads_from if manifest else "unverified",
         recipe=manifest.recipe if manifest else "unknown",
         loaded=done.loaded,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightvit_bench.vit import VisionTransformer
+from lightvit_bench.vit import Encoder, Hiera
 
 TOLERANCE = 1e-3  # relative to the spread of the values; another BLAS differs by about 1e-5
 ENTRIES = 8
@@ -33,7 +33,10 @@ class TensorSummary:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Summaries of the last block's tokens, and of the final norm's output where there is one."""
+    """Summaries of the last block's tokens, and of the final norm's output where there is one.
+
+    A Hiera's tokens are those of its downstream form, whatever the `q_pool` of the one at hand.
+    """
 
     tokens: TensorSummary
     normed: TensorSummary | None
@@ -67,7 +70,7 @@ def summarise(tensor: Tensor) -> TensorSummary:
 
 
 @torch.no_grad()
-def fingerprint(encoder: VisionTransformer) -> Fingerprint:
+def fingerprint(encoder: Encoder) -> Fingerprint:
     """Run the encoder on the fixed image, of the size its position table is made for.
 
     Float32 on the CPU, in eval mode, on a copy: the encoder given is left as it is, and so is
@@ -76,6 +79,9 @@ def fingerprint(encoder: VisionTransformer) -> Fingerprint:
     encoder = copy.deepcopy(encoder).float().cpu().eval()
     image = fixed_image(*(side * encoder.preset.patch for side in encoder.grid))
     with exact_float32():
+        if isinstance(encoder, Hiera):
+            encoder.set_q_pool(encoder.preset.q_pool)
+            return Fingerprint(summarise(encoder(image)), None)
         tokens = encoder.with_cls(encoder.patchify(image))
         tokens = encoder.run_blocks(tokens, grid=encoder.grid).tokens
         normed = encoder.norm(tokens)

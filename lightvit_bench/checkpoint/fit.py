@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightvit_bench.errors import CheckpointError
-from lightvit_bench.vit import VisionTransformer, ViTPreset
+from lightvit_bench.vit import Encoder, Hiera, HieraPreset, VisionTransformer, ViTPreset
 from lightvit_bench.vit.position import resample_table, square_grid
 
 # isort: split
@@ -32,7 +32,7 @@ class Options:
     rel_pos: bool
 
     @classmethod
-    def of(cls, encoder: VisionTransformer) -> Options:
+    def of(cls, encoder: Encoder) -> Options:
         """The options of an encoder."""
         return cls.of_state(encoder.state_dict(), encoder.grid)
 
@@ -60,10 +60,13 @@ class Options:
             rel_pos=any(name.endswith(TABLE) for name in state),
         )
 
-    def build(self, preset: ViTPreset, **changed: Any) -> VisionTransformer:
+    def build(self, preset: ViTPreset | HieraPreset, **changed: Any) -> Encoder:
         """An encoder with these options; `changed` are constructor arguments set otherwise."""
+        img_size = tuple(side * preset.patch for side in self.grid)
+        if isinstance(preset, HieraPreset):
+            return Hiera(preset, **{"img_size": img_size, **changed})
         arguments = {
-            "img_size": tuple(side * preset.patch for side in self.grid),
+            "img_size": img_size,
             "cls_token": self.cls_token,
             "final_norm": self.final_norm,
             "layer_scale": 1.0 if self.layer_scale else None,
@@ -72,15 +75,13 @@ class Options:
         return VisionTransformer(preset, **{**arguments, **changed})
 
 
-def build_quietly(preset: ViTPreset, options: Options) -> VisionTransformer:
+def build_quietly(preset: ViTPreset | HieraPreset, options: Options) -> Encoder:
     """An encoder to be filled at once: torch's random state is as before."""
     with torch.random.fork_rng(devices=[]):
         return options.build(preset)
 
 
-def load_strictly(
-    encoder: VisionTransformer, state: Mapping[str, Tensor], file: str | PathLike
-) -> None:
+def load_strictly(encoder: Encoder, state: Mapping[str, Tensor], file: str | PathLike) -> None:
     """Load tensors that must be exactly the encoder's.
 
     Raises:
@@ -131,8 +132,8 @@ class Transfer:
 
 @torch.no_grad()
 def transfer(
-    source: VisionTransformer,
-    target: VisionTransformer,
+    source: Encoder,
+    target: Encoder,
     file: str | PathLike,
     *,
     fresh_norm: bool = False,
@@ -200,9 +201,7 @@ def _refuse_missing_parts(
         )
 
 
-def _resample(
-    state: dict[str, Tensor], source: VisionTransformer, target: VisionTransformer
-) -> list[str]:
+def _resample(state: dict[str, Tensor], source: Encoder, target: Encoder) -> list[str]:
     """Bring the position tables in `state` to the target's grid and CLS token; names changed."""
     cut = source.prefix_tokens - target.prefix_tokens
     state["pos_embed"] = state["pos_embed"][:, cut:]
@@ -210,7 +209,7 @@ def _resample(
         for name in _tables(state) if cut else ():
             state[name] = state[name][:-3]
         return []
-    with_cls = target.cls_token is not None
+    with_cls = target.prefix_tokens > 0
     state["pos_embed"] = resample_table(
         state["pos_embed"], source.grid, target.grid, cls_token=with_cls
     )

@@ -16,6 +16,9 @@ PUBLISHED = {
     "mae_small": ("mae_small_400e.pth.tar", "mae-lite-pretrain"),
     "deit_tiny": ("deit_tiny_patch16_224-a1311bcf.pth", "deit"),
     "mocov3_tiny": ("mocov3_tiny_400e.pth.tar", "mocov3"),
+    "mae_hiera_tiny": ("mae_hiera_tiny_400e.pth.tar", "mae-lite-hiera"),
+    "dmae_hiera_tiny": ("mae_hiera_tiny_distill_400e.pth.tar", "mae-lite-hiera"),
+    "hiera_base": ("mae_hiera_base_224.pth", "meta-hiera"),
     "mae_base": ("mae_base_1600e.pth.tar", "facebook-mae"),
 }
 

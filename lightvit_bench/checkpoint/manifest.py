@@ -39,8 +39,8 @@ class Manifest:
     """A checkpoint's identity.
 
     Attributes:
-        preset: name in `vit.PRESETS`; heads, width, depth, patch repeat it, so that a renamed or
-            changed preset is noticed.
+        preset: name in `vit.PRESETS`; heads, width, depth, patch repeat it (of a Hiera, those of
+            the first stage), so that a renamed or changed preset is noticed.
         grid: rows and columns of the position table.
         norm: "final" if the encoder's own last LayerNorm is in the file, else "none".
         image_mean, image_std: per RGB channel, for pixels from 0 to 1.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from lightvit_bench.errors import CheckpointError
 from lightvit_bench.vit.blocks import RelativePosition
 from lightvit_bench.vit.position import square_grid
-from lightvit_bench.vit.presets import ViTPreset
+from lightvit_bench.vit.presets import HieraPreset, ViTPreset
 
 TOP_KEYS = ("model", "model_state", "state_dict", "net")  # rule 7
 # Rule 1: longest first, and only at the start of a name.
@@ -32,14 +33,21 @@ FOREIGN = {
 }
 STEM = "patch_embed.proj.weight"
 
-BLOCK_PARTS = {
+COMMON_BLOCK_PARTS = {
     f"{part}.{kind}"
     for part in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
     for kind in ("weight", "bias")
-} | {"ls1.gamma", "ls2.gamma", "attn.rel_pos.relative_position_bias_table"}
-STEM_PARTS = {
-    "cls_token", "pos_embed", STEM, "patch_embed.proj.bias", "norm.weight", "norm.bias",
-}  # fmt: skip
+}
+COMMON_STEM_PARTS = {"pos_embed", STEM, "patch_embed.proj.bias"}
+# kind of encoder -> names outside the blocks, names in a block
+PARTS = {
+    ViTPreset: (
+        COMMON_STEM_PARTS | {"cls_token", "norm.weight", "norm.bias"},
+        COMMON_BLOCK_PARTS
+        | {"ls1.gamma", "ls2.gamma", "attn.rel_pos.relative_position_bias_table"},
+    ),
+    HieraPreset: (COMMON_STEM_PARTS, COMMON_BLOCK_PARTS | {"proj.weight", "proj.bias"}),
+}
 RENAMED = {
     "gamma_1": "ls1.gamma",
     "gamma_2": "ls2.gamma",
@@ -98,6 +106,14 @@ def unwrap(content: Any) -> tuple[dict[str, Tensor], str, list[str]]:
     return tensors, top, others
 
 
+def kind_of(stem: Tensor) -> type[ViTPreset | HieraPreset]:
+    """The kind of encoder that a patch embedding (D, 3, p, p) belongs to.
+
+    Hiera's patches overlap: 7 x 7 pixels at a stride of 4.
+    """
+    return HieraPreset if stem.shape[-1] == 7 else ViTPreset
+
+
 def encoder_prefix(names: Mapping[str, Any] | set[str]) -> str | None:
     """The prefix under which an encoder's stem is, None if there is none (rule 1)."""
     return next((prefix for prefix in ENCODER_PREFIXES if prefix + STEM in names), None)
@@ -126,7 +142,7 @@ class Draft:
         prefix = encoder_prefix(tensors)
         if prefix is None:
             raise CheckpointError(
-                "no plain vision transformer is in the file.",
+                "no vision transformer is in the file.",
                 looked_for=f"[{' | '.join(p or '(bare)' for p in ENCODER_PREFIXES)}]{STEM}",
                 found=", ".join(list(tensors)[:5]) + (", ..." if len(tensors) > 5 else ""),
             )
@@ -172,7 +188,21 @@ class Draft:
         """Channels of a token, from the patch embedding (D, 3, p, p)."""
         return self.left[STEM].shape[0]
 
-    def finish(self, preset: ViTPreset) -> None:
+    @property
+    def kind(self) -> type[ViTPreset | HieraPreset]:
+        """Whether the encoder is a plain ViT or a Hiera."""
+        return kind_of(self.left[STEM])
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Blocks of each stage of a Hiera: every stage but the first begins with a `proj`."""
+        numbered = [re.match(r"blocks\.(\d+)\.(proj\.weight)?", name) for name in self.left]
+        blocks = {int(match[1]) for match in numbered if match}
+        starts = sorted({int(match[1]) for match in numbered if match and match[2]})
+        bounds = [0, *starts, max(blocks, default=-1) + 1]
+        return tuple(end - start for start, end in pairwise(bounds))
+
+    def finish(self, preset: ViTPreset | HieraPreset) -> None:
         """Move what is left into the encoder under our names; raise for what has no place there.
 
         Raises:
@@ -183,7 +213,7 @@ class Draft:
         self._check_indices()
         unknown = []
         for name in list(self.left):
-            target = encoder_name(name, preset.depth)
+            target = encoder_name(name, preset)
             if target is None:
                 unknown.append(name)
             else:
@@ -228,12 +258,13 @@ def foreign(name: str) -> str | None:
     return next((reason for start, reason in FOREIGN.items() if name.startswith(start)), None)
 
 
-def encoder_name(name: str, depth: int) -> str | None:
+def encoder_name(name: str, preset: ViTPreset | HieraPreset) -> str | None:
     """Our encoder's name for a published one, None if it has no such tensor."""
-    if name in STEM_PARTS:
+    stem_parts, block_parts = PARTS[type(preset)]
+    if name in stem_parts:
         return name
     match = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
-    if match is None or int(match[1]) >= depth:
+    if match is None or int(match[1]) >= preset.depth:
         return None
     part = RENAMED.get(match[2], match[2])
-    return f"blocks.{match[1]}.{part}" if part in BLOCK_PARTS else None
+    return f"blocks.{match[1]}.{part}" if part in block_parts else None

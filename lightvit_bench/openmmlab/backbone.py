@@ -1,4 +1,4 @@
-"""The encoder as an OpenMMLab backbone."""
+"""The encoders as OpenMMLab backbones."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import numpy as np
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightvit_bench.checkpoint import default_hint, load_into, read_manifest
 from lightvit_bench.errors import CheckpointError, ConfigError
-from lightvit_bench.vit import VisionTransformer
+from lightvit_bench.vit import Hiera, VisionTransformer
+
+# isort: split
+from timm.layers import LayerNorm2d  # after vit, which prepares its import
 
 
 def check_init(model: dict) -> None:
@@ -44,8 +47,52 @@ def check_init(model: dict) -> None:
             )
 
 
+class EncoderBackbone(BaseModule):
+    """What the backbones share: an `encoder` made of blocks, and where its weights start from."""
+
+    def __init__(self, encoder: nn.Module, init: str):
+        super().__init__()
+        self.encoder = encoder
+        self.init = init
+
+    def init_weights(self) -> None:
+        """Load the initial weights; random ones are there since the encoder's constructor."""
+        if self.init != "random":
+            print_log(str(load_into(self.encoder, self.init)), logger="current")
+
+    def get_layer_depth(self, name: str, prefix: str = "") -> tuple[int, int]:
+        """The depth of a parameter, and the number of depths, for layer-wise learning rates.
+
+        Embeddings are 0, block k is k + 1; the last depth (blocks + 1) is that of everything
+        behind the backbone, and of norms behind its blocks. This is mmpretrain's protocol, and the
+        numbering of BEiT and MAE.
+        """
+        last = len(self.encoder.blocks) + 1
+        parts = name.removeprefix(prefix).split(".")
+        if "blocks" in parts:
+            return int(parts[parts.index("blocks") + 1]) + 1, last + 1
+        behind = parts[0] == "norms" or parts[-2:-1] == ["norm"]
+        return (last if behind else 0), last + 1
+
+
+def _indices(chosen: int | Sequence[int], name: str, count: int, of: str) -> tuple[int, ...]:
+    """An option that names blocks or stages, checked."""
+    chosen = (chosen,) if isinstance(chosen, int) else tuple(chosen)
+    if not chosen or not all(0 <= i < count for i in chosen):
+        raise ConfigError(
+            f"{name}={chosen} does not fit an encoder of {count} {of}.",
+            set=f"{name} to indices from 0 to {count - 1} (--cfg-options "
+            f"model.backbone.{name}=...)",
+        )
+    return chosen
+
+
+def _size(img_size: int | Sequence[int] | None) -> int | tuple[int, int] | None:
+    return img_size if isinstance(img_size, int | None) else tuple(img_size)
+
+
 @MODELS.register_module()
-class ViTBackbone(BaseModule):
+class ViTBackbone(EncoderBackbone):
     """A plain ViT whose intermediate outputs are feature maps, all at the stride of a patch.
 
     Args:
@@ -67,38 +114,52 @@ class ViTBackbone(BaseModule):
         img_size: int | Sequence[int] | None = None,
         **encoder,
     ):
-        super().__init__()
-        if not isinstance(img_size, int | None):
-            img_size = tuple(img_size)
-        out_blocks = (out_blocks,) if isinstance(out_blocks, int) else tuple(out_blocks)
-        self.encoder = VisionTransformer(preset, img_size=img_size, final_norm=False, **encoder)
-        depth = len(self.encoder.blocks)
-        if not out_blocks or not all(0 <= i < depth for i in out_blocks):
-            raise ConfigError(
-                f"out_blocks={out_blocks} does not fit an encoder of {depth} blocks.",
-                set=f"out_blocks to indices from 0 to {depth - 1} (--cfg-options "
-                "model.backbone.out_blocks=...)",
-            )
-        self.out_blocks = out_blocks
-        self.init = init
-
-    def init_weights(self) -> None:
-        """Load the initial weights; random ones are there since the encoder's constructor."""
-        if self.init != "random":
-            print_log(str(load_into(self.encoder, self.init)), logger="current")
+        super().__init__(
+            VisionTransformer(preset, img_size=_size(img_size), final_norm=False, **encoder), init
+        )
+        self.out_blocks = _indices(out_blocks, "out_blocks", len(self.encoder.blocks), "blocks")
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Image (B, 3, H, W) -> one map (B, width, ceil(H/patch), ceil(W/patch)) per out block."""
         return tuple(self.encoder.forward_maps(image, self.out_blocks))
 
-    def get_layer_depth(self, name: str, prefix: str = "") -> tuple[int, int]:
-        """The depth of a parameter, and the number of depths, for layer-wise learning rates.
 
-        Embeddings are 0, block k is k + 1; the last depth (blocks + 1) is that of everything
-        behind the backbone. This is mmpretrain's protocol, and the numbering of BEiT and MAE.
-        """
-        last = len(self.encoder.blocks) + 1
-        parts = name.removeprefix(prefix).split(".")
-        if "blocks" in parts:
-            return int(parts[parts.index("blocks") + 1]) + 1, last + 1
-        return (last if parts[-2:-1] == ["norm"] else 0), last + 1
+@MODELS.register_module()
+class HieraBackbone(EncoderBackbone):
+    """A Hiera, whose stages are feature maps at strides 4, 8, 16 and 32.
+
+    Args:
+        preset: a name of `lightvit_bench.vit.PRESETS`.
+        init: "random", or the path of a checkpoint with a manifest (tools/convert_checkpoint.py).
+        out_stages: indices of the stages whose outputs are returned.
+        out_norm: a fresh LayerNorm for each output. The stages are sums over pre-norm blocks and
+            leave in scales of their own, which no norm of the pre-training has seen one by one;
+            detectron2's MViT and mmdetection's Swin have such norms, too.
+        encoder: further arguments of `Hiera` (drop_path, checkpointing, ...).
+
+    Raises:
+        CheckpointError: from `init_weights`, if `init` is absent, unsafe, or does not fit.
+        ConfigError: the preset is unknown, or a stage is out of range.
+    """
+
+    def __init__(
+        self,
+        preset: str = "hiera_tiny",
+        init: str = "random",
+        out_stages: Sequence[int] = (0, 1, 2, 3),
+        img_size: int | Sequence[int] | None = None,
+        out_norm: bool = True,
+        **encoder,
+    ):
+        super().__init__(Hiera(preset, img_size=_size(img_size), **encoder), init)
+        widths = self.encoder.preset.widths
+        self.out_stages = _indices(out_stages, "out_stages", len(widths), "stages")
+        self.norms = nn.ModuleList(
+            LayerNorm2d(widths[stage], eps=1e-6) if out_norm else nn.Identity()
+            for stage in self.out_stages
+        )
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Image (B, 3, H, W) -> a map (B, C, H/stride, W/stride), rounded up, per out stage."""
+        maps = self.encoder.forward_maps(image, self.out_stages)
+        return tuple(norm(x) for norm, x in zip(self.norms, maps, strict=True))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from timm.layers import Attention as TimmAttention
 from timm.layers import RelPosBias, resize_rel_pos_bias_table
 from timm.layers.pos_embed_rel import gen_relative_position_index
 from timm.models.vision_transformer import Block as TimmBlock
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class RelativePosition(RelPosBias):
@@ -60,6 +61,14 @@ class Attention(TimmAttention):
         logits = (q * self.scale) @ k.transpose(-2, -1)
         return logits if bias is None else logits + bias
 
+    def logits_alone(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The logits that `forward` would compute from tokens (B, L, D), without the values."""
+        batch, length, width = x.shape
+        weight, offset = self.qkv.weight[: 2 * width], self.qkv.bias
+        qk = F.linear(x, weight, None if offset is None else offset[: 2 * width])
+        qk = qk.reshape(batch, length, 2, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        return self.logits(*qk.unbind(0), bias)
+
     def forward(
         self, x: Tensor, bias: Tensor | None = None, want_logits: bool = False
     ) -> tuple[Tensor, Tensor | None]:
@@ -67,12 +76,43 @@ class Attention(TimmAttention):
         q, k, v = self.queries_keys_values(x)
         if bias is not None:
             bias = bias.to(q.dtype)  # fused attention wants one dtype, also under autocast
-        logits = self.logits(q, k, bias) if want_logits else None
-        if logits is None:
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        else:
+        if want_logits or _fused_is_slow(q):
+            logits = self.logits(q, k, bias)
             x = logits.softmax(dim=-1) @ v
-        return self.proj(x.transpose(1, 2).flatten(2)), logits
+        else:
+            logits, x = None, F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.proj(x.transpose(1, 2).flatten(2)), logits if want_logits else None
+
+
+def _fused_is_slow(q: Tensor) -> bool:
+    """Whether attention by hand is faster than the fused one for queries (B, heads, L, d).
+
+    It is where a CPU trains in bfloat16: the fused backward pass has no fast kernel for it there
+    (torch 2.13, two AMX cores, batch 32: 34 ms at L = 50 and 23 ms at 197, by hand 3.4 and 7.4).
+    Long sequences stay fused, for the memory.
+    """
+    trains = torch.is_grad_enabled() and q.requires_grad
+    return trains and q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[-2] <= 512
+
+
+class LogitsBlock(nn.Module):
+    """The part of a block that its attention logits need: `norm1` and `attn.qkv`.
+
+    D²-MAE's student ends with one (MAE-Lite keeps the rows for the values, too, which nothing
+    reads; so do we, for its files to fit).
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, num_heads=heads, qkv_bias=True)
+        del self.attn.proj
+        nn.init.xavier_uniform_(self.attn.qkv.weight)
+        nn.init.zeros_(self.attn.qkv.bias)
+
+    def attention_logits(self, x: Tensor) -> Tensor:
+        """Tokens (B, L, D) -> logits before the softmax (B, heads, L, L)."""
+        return self.attn.logits_alone(self.norm1(x))
 
 
 class Block(TimmBlock):
@@ -91,15 +131,21 @@ class Block(TimmBlock):
         self, x: Tensor, grid: tuple[int, int] | None = None, want_logits: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """x + attention(norm(x)). `grid` is needed where the block has relative positions."""
-        bias = None
-        if self.attn.rel_pos is not None:
-            if grid is None:
-                raise ValueError(
-                    "relative positions need the full grid of tokens: pass grid=(rows, columns)"
-                )
-            bias = self.attn.rel_pos.for_grid(grid)
-        attended, logits = self.attn(self.norm1(x), bias, want_logits)
+        attended, logits = self.attn(self.norm1(x), self._bias(grid), want_logits)
         return x + self.drop_path1(self.ls1(attended)), logits
+
+    def attention_logits(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """The logits of `attend` for tokens (B, L, D), and nothing else of the block."""
+        return self.attn.logits_alone(self.norm1(x), self._bias(grid))
+
+    def _bias(self, grid: tuple[int, int] | None) -> Tensor | None:
+        if self.attn.rel_pos is None:
+            return None
+        if grid is None:
+            raise ValueError(
+                "relative positions need the full grid of tokens: pass grid=(rows, columns)"
+            )
+        return self.attn.rel_pos.for_grid(grid)
 
     def feed(self, x: Tensor) -> Tensor:
         """x + MLP(norm(x))."""

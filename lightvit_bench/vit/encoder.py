@@ -2,13 +2,13 @@
 
 It is a plain pre-norm ViT cut into the steps that the tasks recombine:
 
-    patchify(image)   -> patch tokens with positions, and their grid
+    patchify(image)   -> patch tokens with positions, of all patches or of some
     with_cls(tokens)  -> the CLS token in front
     run_blocks(...)   -> the blocks, or a range of them, with taps on outputs and attention logits
 
-A masked autoencoder gathers visible tokens between the first two; a tracker joins the tokens of
-template and search region there (`positions=` gives each its own table); a detector calls
-`block.attend` on windows. Parameter names are timm's.
+A masked autoencoder embeds the visible patches alone (`keep=`); a tracker joins the tokens of
+template and search region between the first two (`positions=` gives each its own table); a
+detector calls `block.attend` on windows. Parameter names are timm's.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lightvit_bench.vit.blocks import Block
+from lightvit_bench.vit.patches import take_patches, take_tokens
 from lightvit_bench.vit.position import resample_table, sincos_table
 from lightvit_bench.vit.presets import ViTPreset, get_preset
 
@@ -75,7 +77,9 @@ class VisionTransformer(nn.Module):
         checkpointing: bool = False,
     ):
         super().__init__()
-        self.preset = preset = get_preset(preset) if isinstance(preset, str) else preset
+        if isinstance(preset, str):
+            preset = get_preset(preset, ViTPreset)
+        self.preset = preset
         self.checkpointing = checkpointing
         self.patch_embed = PatchEmbed(
             img_size or preset.img_size, preset.patch, embed_dim=preset.width,
@@ -130,15 +134,25 @@ class VisionTransformer(nn.Module):
         """The position table (1, [1 +] h*w, D) for a grid of patches."""
         return resample_table(self.pos_embed, self.grid, grid, cls_token=self.cls_token is not None)
 
-    def patchify(self, image: Tensor, positions: Tensor | None = None) -> Tensor:
+    def patchify(
+        self, image: Tensor, positions: Tensor | None = None, keep: Tensor | None = None
+    ) -> Tensor:
         """Embed patches and add their positions: image (B, 3, H, W) -> tokens (B, h*w, D).
 
         `positions` (1, h*w, D) replaces the encoder's own table. The right and lower edges are
         padded with zeros to whole patches. No CLS token yet: see `with_cls`.
+
+        `keep` (B, K), indices of patches in raster order: only these are embedded, in that order,
+        and the tokens are (B, K, D); H and W are then multiples of a patch.
         """
         if positions is None:
             positions = self.positions(self.grid_of(image))[:, self.prefix_tokens :]
-        return self.patch_embed(image) + positions
+        if keep is None:
+            return self.patch_embed(image) + positions
+        patches = take_patches(image, self.preset.patch, keep)
+        proj = self.patch_embed.proj  # (D, 3, p, p), here as a linear layer
+        tokens = F.linear(patches.flatten(2), proj.weight.flatten(1), proj.bias)
+        return tokens + take_tokens(positions.expand(len(image), -1, -1), keep)
 
     def with_cls(self, tokens: Tensor) -> Tensor:
         """Put the CLS token, with its position, in front: (B, L, D) -> (B, 1 + L, D)."""

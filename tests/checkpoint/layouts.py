@@ -178,3 +178,73 @@ def supervised(width: int = WIDTH) -> dict[str, Tensor]:
     """DeiT's and timm's names, bare: encoder, norm, head."""
     shapes = encoder(width) | norm("norm", width) | linear("head", 10, width)
     return fill(shapes, "supervised") if width == WIDTH else hollow(shapes)
+
+
+TINY_STAGES, BASE_STAGES = (1, 2, 7, 2), (2, 3, 16, 3)
+
+
+def hiera(width: int = 46, stages: tuple[int, ...] = TINY_STAGES) -> Shapes:
+    """The encoder of the published hierarchical files."""
+    shapes = {
+        "pos_embed": (1, 3136, width),
+        "patch_embed.proj.weight": (width, 3, 7, 7),
+        "patch_embed.proj.bias": (width,),
+    }
+    i = 0
+    for stage, blocks in enumerate(stages):
+        for first in [stage > 0] + [False] * (blocks - 1):
+            own = block(i, width)
+            if first:
+                narrow, width = width, 2 * width
+                own = block(i, width)
+                own |= {f"blocks.{i}.norm1.{kind}": (narrow,) for kind in ("weight", "bias")}
+                own[f"blocks.{i}.attn.qkv.weight"] = (3 * width, narrow)
+                own |= linear(f"blocks.{i}.proj", width, narrow)
+            shapes |= own
+            i += 1
+    return shapes
+
+
+def hiera_decoder(width: int = 46, decoder_width: int = 96) -> Shapes:
+    """Fusion heads, norm and decoder of a masked autoencoder of four stages."""
+    out = 8 * width
+    return {
+        **norm("encoder_norm", out),
+        "multi_scale_fusion_heads.0.weight": (out, width, 4, 4),
+        "multi_scale_fusion_heads.0.bias": (out,),
+        "multi_scale_fusion_heads.1.weight": (out, 2 * width, 2, 2),
+        "multi_scale_fusion_heads.1.bias": (out,),
+        "mask_token": (1, 1, decoder_width),
+        "decoder_pos_embed": (1, 196, decoder_width),
+        **linear("decoder_embed", decoder_width, out),
+        **{"decoder_" + name: shape for name, shape in block(0, decoder_width).items()},
+        **norm("decoder_norm", decoder_width),
+        **linear("decoder_pred", 768, decoder_width),
+    }
+
+
+def hiera_classifier(width: int = 46) -> Shapes:
+    return norm("norm", 8 * width) | linear("head.projection", 10, 8 * width)
+
+
+def mae_hiera(prefix: str = "module.model.") -> dict:
+    state = fill(hiera() | hiera_decoder(), "hiera")
+    return {"start_epoch": 400, "model": under(prefix, state)}
+
+
+def dmae_hiera(outer: str = "module.") -> dict:
+    """With a part of the teacher, which is Meta's Hiera-B."""
+    teacher = hollow(hiera(96, (1, 1, 1, 1)) | norm("encoder_norm", 768))
+    state = under(f"{outer}tch_model.", teacher) | mae_hiera(f"{outer}model.")["model"]
+    adapter = {"attn_adapter.adapter11.weight": (8, 8, 1, 1)}
+    return {"model": state | under(outer, fill(adapter))}
+
+
+def tuned_hiera(prefix: str = "module.model.") -> dict:
+    state = fill(hiera() | hiera_classifier(), "tuned hiera")
+    return {"start_epoch": 300, "model": under(prefix, state)}
+
+
+def meta_hiera(width: int = 96, stages: tuple[int, ...] = BASE_STAGES, tuned: bool = False) -> dict:
+    behind = hiera_classifier(width) if tuned else hiera_decoder(width, 512)
+    return {"model_state": hollow(hiera(width, stages) | behind)}

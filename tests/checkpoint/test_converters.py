@@ -470,7 +470,7 @@ def test_golden_layouts_have_the_published_names(shared):
 
 
 def test_golden_tracker_is_refused(golden_contents):
-    with pytest.raises(CheckpointError, match="no plain vision transformer"):
+    with pytest.raises(CheckpointError, match="no vision transformer"):
         convert(golden_contents["OSTrack_ep0300.pth.tar"], LITE)
 
 
