@@ -17,8 +17,30 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         help="change entries of the config: train_cfg.max_iters=100, or short: init=random "
-        "(no initial checkpoint), data_root=DIR, skip_corrupt=True",
+        "(no initial checkpoint), teacher=FILE, data_root=DIR, skip_corrupt=True",
     )
+
+
+def add_resume_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--resume [auto]`: False, True (there must be something to resume) or "auto"."""
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        default=False,
+        type=_resume_mode,
+        metavar="auto",
+        help="go on from the newest checkpoint in the work dir, which must be there; with 'auto' "
+        "start from the beginning where there is none",
+    )
+
+
+def _resume_mode(text: str) -> str:
+    if text != "auto":
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot follow, only 'auto' can (put the config before --resume)"
+        )
+    return text
 
 
 def add_launch_options(parser: argparse.ArgumentParser) -> None:

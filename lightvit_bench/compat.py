@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import warnings
 from contextlib import redirect_stdout
@@ -80,3 +81,20 @@ def cpu_computes_bfloat16() -> bool:
 
     asks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, ask, lambda: False)() for ask in asks)
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep what a training step frees, for the next one; False with another C library.
+
+    By default it gives blocks of some MB back to the system at once, and every step pays for having
+    all its pages cleared anew: about a tenth of a ViT-Tiny's step on a CPU. Memory in use peaks as
+    before; it is just not handed back in between.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3
+    # The largest that glibc takes for its threshold; larger blocks (32 MB and up) are still mapped.
+    chosen = {m_mmap_threshold: 32 << 20, m_trim_threshold: 2**31 - 1, m_top_pad: 256 << 20}
+    return all(mallopt(option, value) == 1 for option, value in chosen.items())

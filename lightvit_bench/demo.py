@@ -1,9 +1,10 @@
-"""The demo: generated data, a short training, a test, and what it is worth beside a constant."""
+"""The demo: generated data, pre-training, training, a test, and what it is worth."""
 
 from __future__ import annotations
 
 import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,36 +16,54 @@ from lightvit_bench.metrics.segmentation import SegScores, commonest_class_score
 from lightvit_bench.openmmlab.checkpoints import latest_checkpoint
 from lightvit_bench.openmmlab.run import test, train
 
-CONFIG = "configs/demo/upernet_random_tiny.py"
-DATA = Path("data/demo/ADEChallengeData2016")  # where the config looks
+DATA = Path("data/demo/ADEChallengeData2016")  # where the configs look
 
 
-def run_demo(out: Path, data: Path = DATA, config: str = CONFIG) -> dict[str, float]:
-    """Make `data`, train and test below `out`, telling each step; returns the test metrics.
+@dataclass(frozen=True)
+class Configs:
+    """The configs of the demo's three trainings; each needs what the one before it leaves."""
+
+    teacher: str = "configs/demo/mae_small.py"
+    student: str = "configs/demo/dmae_tiny.py"
+    segmentor: str = "configs/demo/upernet_random_tiny.py"
+
+
+def run_demo(
+    out: Path,
+    data: Path = DATA,
+    configs: Configs = Configs(),  # noqa: B008  (immutable)
+) -> dict[str, float]:
+    """Make `data`, pre-train, train and test below `out`, telling each step; returns the metrics.
 
     The commands printed are those a person would type; they do the same.
     """
-    warnings.filterwarnings("ignore", module=r"mm(seg|engine)\.")  # none is for this reader
+    # None of these warnings is for this reader.
+    warnings.filterwarnings("ignore", module=r"(mm(seg|engine)|torch)\.")
     started = time.monotonic()
-    print(f"[1/4] data: pictures of shapes on photographs, in ADE20K's layout, into {data}")
+    print(f"[1/6] data: pictures of shapes on photographs, in ADE20K's layout, into {data}")
     summary = make_demo_ade(data)
     print(f"      {summary.train} to train on, {summary.val} to test on")
     if summary.note:
         print(f"      {summary.note}")
 
-    work_dir = out / "upernet_random_tiny"
-    options = [f"data_root={data.resolve()}"]
+    images = f"data_root={(data / 'images/training').resolve()}"
     print(
-        f"[2/4] tools/train.py {config} --work-dir {work_dir} --cfg-options {options[0]}",
-        flush=True,
+        "[2/6] a teacher: MAE, a ViT-Small that learns to fill in hidden patches (MAE-Base's part)"
     )
-    train(config, work_dir=str(work_dir), cfg_options=options)
+    teacher = _run(configs.teacher, out, images) / f"{Path(configs.teacher).stem}.safetensors"
+    print("[3/6] D-MAE: a ViT-Tiny fills them in, too, and learns the teacher's attention")
+    student = _run(configs.student, out, images, f"teacher={teacher}")
+    encoder = student / f"{Path(configs.student).stem}.safetensors"
+    print(f"      pictures (original, masked, predicted): {student / 'pictures/latest.jpg'}")
+    print("[4/6] UPerNet on that ViT-Tiny")
+    options = (f"data_root={data.resolve()}", f"init={encoder}")
+    work_dir = _run(configs.segmentor, out, *options)
 
     checkpoint, pictures = latest_checkpoint(work_dir), out / "overlays"
-    print(f"[3/4] tools/test.py {config} {checkpoint} --show-dir {pictures}", end=" ")
+    print(f"[5/6] tools/test.py {configs.segmentor} {checkpoint} --show-dir {pictures}", end=" ")
     print(f"--cfg-options {options[0]}", flush=True)
     metrics = test(
-        config,
+        configs.segmentor,
         str(checkpoint),
         work_dir=str(work_dir),
         show_dir=str(pictures),
@@ -55,12 +74,22 @@ def run_demo(out: Path, data: Path = DATA, config: str = CONFIG) -> dict[str, fl
     write_sheet(sorted(pictures.glob("*.png"))[::5], sheet)
 
     minutes = (time.monotonic() - started) / 60
-    print(f"[4/4] result after {minutes:.1f} minutes: a ViT-Tiny and UPerNet, from random weights")
+    print(f"[6/6] result after {minutes:.1f} minutes: a ViT-Tiny and UPerNet")
     print("                                    mIoU    aAcc")
     print(f"      trained                      {metrics['mIoU']:5.1f}   {metrics['aAcc']:5.1f}")
     print(f"      always the commonest class   {constant.miou:5.1f}   {constant.aacc:5.1f}")
     print(f"      pictures (image, truth, prediction): {sheet}, and one by one in {pictures}")
+    print("      Seconds of pre-training on 120 pictures show the path, not what it is worth.")
     return metrics
+
+
+def _run(config: str, out: Path, *options: str) -> Path:
+    """Train a config below `out`, saying how one would by hand; returns its work dir."""
+    work_dir = out / Path(config).stem
+    print(f"      tools/train.py {config} --work-dir {work_dir} --cfg-options {' '.join(options)}")
+    print(end="", flush=True)
+    train(config, work_dir=str(work_dir), cfg_options=options)
+    return work_dir
 
 
 def baseline(data: Path) -> SegScores:

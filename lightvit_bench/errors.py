@@ -55,6 +55,10 @@ class ConfigError(UserError):
     """A config, preset or option does not exist or contradicts itself."""
 
 
+class TrainingError(UserError):
+    """Training cannot go on: a loss or a weight is no number any more."""
+
+
 def near_matches(name: str, known: Iterable[str]) -> list[str]:
     """The entries of `known` most like `name`, best first; all, sorted, if none is close."""
     known = list(known)

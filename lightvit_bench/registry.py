@@ -5,4 +5,19 @@ their parents, so one backbone serves both and no config needs a scope prefix.
 """
 
 from lightvit_bench.openmmlab import backbone, device, layer_decay, progress, replay  # noqa: F401
+from lightvit_bench.pretrain import (  # noqa: F401
+    dataset,
+    ema,
+    export,
+    log,
+    loop,
+    model,
+    optim,
+    pictures,
+    resume,
+    sampler,
+    schedule,
+    signals,
+    step,
+)
 from lightvit_bench.segmentation import datasets, neck, overlay, preprocessor  # noqa: F401

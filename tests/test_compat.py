@@ -50,3 +50,26 @@ assert compat.declare_torchvision_operators() == []
 print(torch.ops.torchvision.nms.default._schema)
 """
     assert "Tensor dets, Tensor scores, float iou_threshold" in run(code)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
+def test_freed_memory_is_kept():
+    """A block that was freed and is taken again costs no new pages."""
+    code = """
+import ctypes, resource
+from lightvit_bench.compat import keep_freed_memory
+libc = ctypes.CDLL("libc.so.6")
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+def faults():
+    block = libc.malloc(16 << 20)
+    ctypes.memset(ctypes.c_void_p(block), 1, 16 << 20)
+    libc.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+faults(); before = faults(); by_default = faults() - before
+print(keep_freed_memory())
+faults(); before = faults(); kept = faults() - before
+print(by_default, kept)
+"""
+    done, counts = run(code).splitlines()
+    by_default, kept = map(int, counts.split())
+    assert done == "True" and by_default > 1000 and kept < 100

@@ -2,15 +2,44 @@
 
 import cv2
 import pytest
+import torch
 
-from lightvit_bench.segmentation.demo import baseline, run_demo
+from lightvit_bench.checkpoint import load_encoder, read_manifest
+from lightvit_bench.demo import Configs, baseline, run_demo
+from lightvit_bench.openmmlab.checkpoints import latest_checkpoint, read_run_checkpoint
+from lightvit_bench.vit import VisionTransformer
+
+
+def fresh():
+    """A weight of an encoder at another start."""
+    torch.manual_seed(7)
+    return VisionTransformer("vit_test").blocks[0].attn.qkv.weight
 
 
 @pytest.mark.slow
-def test_demo_leaves_a_score_a_baseline_and_pictures(tiny_config, tmp_path, capsys):
-    data = tmp_path / "data"
-    metrics = run_demo(tmp_path / "out", data, str(tiny_config))
+def test_demo_leaves_a_score_a_baseline_and_pictures(tiny_config, repo, tmp_path, capsys):
+    data, out = tmp_path / "data", tmp_path / "out"
+    small = dict(backbone=dict(preset="vit_test", img_size=64), decoder=dict(width=16, heads=2))
+    teacher, student = (tmp_path / f"{name}.py" for name in ("teacher", "student"))
+    common = "train_dataloader=dict(num_workers=0, dataset=dict(crop_size=64))\n"
+    common += "train_cfg=dict(max_epochs=3)\n"
+    teacher.write_text(
+        f"_base_ = {str(repo / 'configs/demo/mae_small.py')!r}\nmodel = {small!r}\n{common}"
+    )
+    small["distill"] = dict(teacher=small["backbone"], attention=[(3, 3)])
+    student.write_text(
+        f"_base_ = {str(repo / 'configs/demo/dmae_tiny.py')!r}\nmodel = {small!r}\n{common}"
+    )
+    metrics = run_demo(out, data, Configs(str(teacher), str(student), str(tiny_config)))
     printed = capsys.readouterr().out
+    # each training starts from what the one before it left
+    taught = read_manifest(out / "student/student.safetensors")
+    assert taught.recipe == "dmae" and taught.parents[0].name == "teacher.safetensors"
+    start = load_encoder(out / "student/student.safetensors").blocks[0].attn.qkv.weight
+    segmentor = latest_checkpoint(out / tiny_config.stem)
+    end = read_run_checkpoint(segmentor)["state_dict"]["backbone.encoder.blocks.0.attn.qkv.weight"]
+    assert 0 < (start - end).abs().max() < 0.05 < (start - fresh()).abs().max()
+    assert (out / "student/pictures/latest.jpg").is_file()
     assert f"{metrics['mIoU']:.1f}" in printed and f"{baseline(data).miou:.1f}" in printed
     assert str(tmp_path / "out/demo.png") in printed
     assert len(list((tmp_path / "out/overlays").glob("*.png"))) == 30

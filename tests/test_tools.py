@@ -164,6 +164,8 @@ def test_two_processes_train_and_test(repo, tiny_config, tmp_path):
         ),
         (["TINY", "--cfg-options", "load_from=TRAINED_ELSEWHERE"], ["backbone.encoder", "missing"]),
         (["TINY", "--cfg-options", "resume=True"], ["use: --resume"]),
+        (["TINY", "--resume"], ["nothing to resume in", "--resume auto"]),
+        (["--resume", "TINY"], ["only 'auto'", "config before --resume"]),
     ],
 )
 def test_train_refuses(tool, tiny_config, tmp_path, arguments, needles):

@@ -16,7 +16,7 @@ def main() -> None:
     os.chdir(Path(__file__).resolve().parents[1])  # configs are named from the project's folder
     out = Path(os.path.relpath(out))
 
-    from lightvit_bench.segmentation.demo import run_demo
+    from lightvit_bench.demo import run_demo
 
     run_demo(out)
 

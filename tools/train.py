@@ -3,7 +3,12 @@
 
 import argparse
 
-from lightvit_bench.cli import add_config_options, add_launch_options, set_local_rank
+from lightvit_bench.cli import (
+    add_config_options,
+    add_launch_options,
+    add_resume_option,
+    set_local_rank,
+)
 from lightvit_bench.errors import run_cli
 
 
@@ -11,9 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config")
     parser.add_argument("--work-dir", help="logs and checkpoints (work_dirs/FOLDER/CONFIG)")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the newest checkpoint in the work dir"
-    )
+    add_resume_option(parser)
     parser.add_argument(
         "--amp", action="store_true", help="mixed precision, also where the config has none"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from lightvit_bench.checkpoint import read_torch
 from lightvit_bench.checkpoint.fit import misfits, refuse_misfits
-from lightvit_bench.errors import CheckpointError
+from lightvit_bench.errors import CheckpointError, ConfigError
 from lightvit_bench.writing import whole_file
 
 
@@ -111,8 +112,8 @@ def secure_mmengine() -> None:
     register_backend("local", AtomicLocalBackend, prefixes="", force=True)
 
 
-def latest_checkpoint(work_dir: str | Path) -> Path | None:
-    """The checkpoint of the highest iteration (or epoch) in `work_dir`, None if there is none."""
+def run_checkpoints(work_dir: str | Path) -> list[Path]:
+    """The checkpoints in `work_dir` by iteration (or epoch), the newest first."""
 
     def number(path: Path) -> int:
         return int(re.fullmatch(r"(?:iter|epoch)_(\d+)", path.stem)[1])
@@ -121,4 +122,56 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
         path for path in Path(work_dir).glob("*.pth")
         if re.fullmatch(r"(?:iter|epoch)_\d+", path.stem)
     ]  # fmt: skip
-    return max(found, key=number, default=None)
+    return sorted(found, key=number, reverse=True)
+
+
+def latest_checkpoint(work_dir: str | Path) -> Path | None:
+    """The checkpoint of the highest iteration (or epoch) in `work_dir`, None if there is none."""
+    return next(iter(run_checkpoints(work_dir)), None)
+
+
+def checkpoint_to_resume(work_dir: str | Path, mode: bool | str) -> tuple[Path, dict] | None:
+    """The newest checkpoint in `work_dir` and what it holds; None if the run starts anew.
+
+    Args:
+        mode: False not to resume, True if there must be something to resume, "auto" to start from
+            the beginning where there is nothing.
+
+    Raises:
+        ConfigError: there is nothing to resume, or another `mode`.
+        CheckpointError: the newest checkpoint is damaged, unsafe or not of a run. An older one is
+            named, never taken.
+    """
+    if mode not in (False, True, "auto"):
+        raise ConfigError(f"resume={mode!r}.", knows="False, True, 'auto'")
+    found, first = run_checkpoints(work_dir), os.environ.get("RANK", "0") == "0"
+    if not mode:
+        if found and first:
+            print(f"{work_dir} holds {found[0].name} of an earlier run; this one starts anew")
+        return None
+    if not found:
+        if mode == "auto":
+            if first:
+                print(f"nothing to resume in {work_dir}: starting from the beginning")
+            return None
+        raise ConfigError(
+            f"there is nothing to resume in {work_dir}.",
+            looked_for="iter_N.pth",
+            set="--work-dir to the run's",
+            or_do="--resume auto: start from the beginning where there is nothing",
+        )
+    newest = found[0]
+    try:
+        content = read_run_checkpoint(newest)
+        parts = content if isinstance(content, dict) else {}
+        lacking = {"meta", "state_dict", "optimizer", "message_hub"} - set(parts)
+        if lacking:
+            raise CheckpointError(f"it holds no {', '.join(sorted(lacking))}.")
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"the newest checkpoint cannot be resumed: {newest}",
+            why=str(error).splitlines(),
+            next_older=str(found[1]) if len(found) > 1 else "none",
+            do="move the newest one away; --resume then takes the next older one",
+        ) from error
+    return newest, content

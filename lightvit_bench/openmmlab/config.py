@@ -11,7 +11,7 @@ from mmengine.config import Config, DictAction
 
 from lightvit_bench.errors import ConfigError, near_matches
 
-SHORT_OPTIONS = ("init", "data_root", "skip_corrupt")
+SHORT_OPTIONS = ("init", "teacher", "data_root", "skip_corrupt")
 # What mmengine's Runner takes beside the sections that every config of ours has.
 RUNNER_OPTIONS = (
     "work_dir", "load_from", "resume", "compile", "sync_bn", "find_unused_parameters",
@@ -22,8 +22,9 @@ RUNNER_OPTIONS = (
 def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     """Read a config and apply `--cfg-options`, given as "key=value".
 
-    Beside mmengine's dotted keys three short ones reach every place they belong to: `init` (the
-    backbone's initial weights), `data_root` and `skip_corrupt` (all data sets).
+    Beside mmengine's dotted keys four short ones reach every place they belong to: `init` (the
+    backbone's initial weights), `teacher` (the file that a pre-training learns from), `data_root`
+    and `skip_corrupt` (all data sets).
 
     Raises:
         ConfigError: the file does not exist (near matches are listed), is not a config, or an
@@ -45,6 +46,11 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     _apply_short(cfg, short)
     cfg.setdefault("launcher", "none")
     return cfg
+
+
+def is_pretraining(cfg: Config) -> bool:
+    """Whether a config is one of pre-training, which has no labels, no validation and no test."""
+    return cfg.model.get("type") == "Pretraining"
 
 
 def dataset_configs(cfg: Config) -> list[dict]:
@@ -127,6 +133,15 @@ def explain_config_errors(cfg: Config) -> Iterator[None]:
 def _apply_short(cfg: Config, short: dict) -> None:
     if "init" in short:
         cfg.model.backbone.init = short["init"]
+    if "teacher" in short:
+        if not cfg.model.get("distill"):
+            raise ConfigError(f"teacher={short['teacher']}: {cfg.filename} has no model.distill.")
+        cfg.model.distill.teacher.init = short["teacher"]
+    if "skip_corrupt" in short and is_pretraining(cfg):
+        raise ConfigError(
+            "skip_corrupt is not for pre-training, which skips a few unreadable images anyway.",
+            set="train_dataloader.dataset.max_unreadable=0.01   (the share that may be so)",
+        )
     for key in ("data_root", "skip_corrupt"):
         if key in short:
             for dataset in dataset_configs(cfg):

@@ -60,14 +60,34 @@ def adapt_to_device(cfg: Config) -> list[str]:
     if _replace(cfg.get("model", {}), "type", "SyncBN", "BN"):
         changes.append("BN instead of SyncBN")
     if cfg.get("launcher", "none") != "none":
-        cfg.model_wrapper_cfg = dict(
+        wrapper = cfg.get("model_wrapper_cfg") or dict(
             type="MMDistributedDataParallel",
-            device_ids=None,  # mmengine would pass the local rank, which is no CPU device
             broadcast_buffers=False,
             find_unused_parameters=cfg.get("find_unused_parameters", False),
         )
+        # mmengine would pass the local rank, which is no CPU device
+        cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
         changes.append("gloo instead of NCCL")
     return changes
+
+
+def world_size(launcher: str) -> int:
+    """Processes of a run, as its launcher says, before they have joined.
+
+    Raises:
+        ConfigError: the launcher did not start us.
+    """
+    if launcher == "none":
+        return 1
+    variable = {"pytorch": "WORLD_SIZE", "slurm": "SLURM_NTASKS", "mpi": "OMPI_COMM_WORLD_SIZE"}
+    try:
+        return int(os.environ[variable[launcher]])
+    except KeyError:
+        raise ConfigError(
+            f"--launcher {launcher} did not start this process.",
+            looked_for=f"the environment variable {variable.get(launcher, '?')}",
+            start="tools/dist_train.sh CONFIG GPUS, or srun",
+        ) from None
 
 
 def start_process_group(launcher: str) -> None:

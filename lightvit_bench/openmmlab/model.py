@@ -13,9 +13,9 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from lightvit_bench.bench.flops import Cost, count_cost
-from lightvit_bench.errors import CheckpointError
+from lightvit_bench.errors import CheckpointError, ConfigError
 from lightvit_bench.openmmlab.checkpoints import read_run_checkpoint, refuse_misfit
-from lightvit_bench.openmmlab.config import load_config
+from lightvit_bench.openmmlab.config import is_pretraining, load_config
 
 
 def build_model(cfg: Config) -> nn.Module:
@@ -26,12 +26,22 @@ def build_model(cfg: Config) -> nn.Module:
     return revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
 
 
+def refuse_pretraining(cfg: Config, do: str, instead: str) -> None:
+    """Raise `ConfigError` for the config of a pre-training, whose forward pass gives losses."""
+    if is_pretraining(cfg):
+        raise ConfigError(
+            f"{cfg.filename} is a pre-training: there is nothing to {do} in it.", instead=instead
+        )
+
+
 def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
     """The model of a config with the weights of a run's checkpoint.
 
     `model.dataset_meta` holds class names and palette, where the checkpoint has them. Raises
-    `CheckpointError` if a weight is missing, unexpected, or of another shape.
+    `CheckpointError` if a weight is missing, unexpected, or of another shape, `ConfigError` for a
+    pre-training.
     """
+    refuse_pretraining(cfg, "predict", "tools/reconstruct.py draws what it makes of images")
     model = build_model(cfg)
     content = read_run_checkpoint(checkpoint)
     weights = content.get("state_dict") if isinstance(content, dict) else None
@@ -56,7 +66,9 @@ class ModelCost:
 
 def model_cost(config: str, shape: tuple[int, int], cfg_options: Sequence[str] = ()) -> ModelCost:
     """Count the work of a config's model on one image of `shape` (height, width) in pixels."""
-    model = build_model(load_config(config, cfg_options))
+    cfg = load_config(config, cfg_options)
+    refuse_pretraining(cfg, "count", "tools/bench_pretrain.py prints the work of a training step")
+    model = build_model(cfg)
     if getattr(model, "with_auxiliary_head", False):
         model.auxiliary_head = None  # trained with, not run
     image = torch.zeros(1, 3, *shape)

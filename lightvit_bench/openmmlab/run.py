@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from lightvit_bench.compat import keep_freed_memory
 from lightvit_bench.errors import CheckpointError, ConfigError
 from lightvit_bench.openmmlab.backbone import check_init
 from lightvit_bench.openmmlab.checkpoints import (
     FittingCheckpoint,
+    checkpoint_to_resume,
     latest_checkpoint,
     secure_mmengine,
 )
-from lightvit_bench.openmmlab.config import explain_config_errors, load_config
+from lightvit_bench.openmmlab.config import explain_config_errors, is_pretraining, load_config
 from lightvit_bench.openmmlab.device import (
     adapt_to_device,
     start_process_group,
@@ -28,18 +32,22 @@ def train(
     config: str,
     *,
     work_dir: str | None = None,
-    resume: bool = False,
+    resume: bool | str = False,
     amp: bool = False,
     launcher: str = "none",
     cfg_options: Sequence[str] = (),
 ) -> Runner:
-    """Train a config from its start, or from its newest checkpoint with `resume`.
+    """Train a config from its start, or with `resume` from its newest checkpoint.
 
-    A config's `load_from` must fit in all of the backbone; other parts of the model may be new.
-    `amp` turns mixed precision on where the config does not. Returns the runner, trained.
+    Args:
+        resume: True if there must be a checkpoint, "auto" to start anew where there is none.
+        amp: turn mixed precision on where the config does not.
+
+    Returns the runner, trained.
 
     Raises:
         UserError: what the config names is missing, damaged or contradictory.
+        SystemExit: a pre-training was told to end (SIGTERM); it is saved.
     """
     cfg = load_config(config, cfg_options)
     cfg.work_dir = work_dir or cfg.get("work_dir") or _default_work_dir(config)
@@ -47,19 +55,37 @@ def train(
         use_mixed_precision(cfg)
     if cfg.get("resume"):
         raise ConfigError("resume=True in a config has no effect.", use="--resume")
-    if resume and (newest := latest_checkpoint(cfg.work_dir)):
-        cfg.resume, cfg.load_from = True, str(newest)
-    elif resume:
-        print(f"nothing to resume in {cfg.work_dir}: starting from the beginning")
-    if cfg.get("load_from"):
-        cfg.model.backbone.init = "random"  # the checkpoint brings the weights
-    check_init(cfg.model)
+    found = checkpoint_to_resume(cfg.work_dir, resume)
+    checkpoint = None
+    if found:
+        cfg.resume, checkpoint = True, found[1]
+    cfg.launcher = launcher
     with explain_config_errors(cfg):
+        hooks = _prepare(cfg, checkpoint)
+        if found:
+            cfg.load_from = str(found[0])
         runner = _build_runner(cfg, launcher)
-        if cfg.get("load_from"):
-            runner.register_hook(FittingCheckpoint("" if cfg.resume else "backbone."))
+        for hook in hooks:
+            runner.register_hook(hook)
         runner.train()
     return runner
+
+
+def _prepare(cfg: Config, checkpoint: dict | None) -> list[Hook]:
+    """Complete and check a config before anything is built; hooks to train with.
+
+    `checkpoint` is what the run goes on from, if it does.
+    """
+    if is_pretraining(cfg):
+        from lightvit_bench.pretrain.prepare import prepare_pretraining
+
+        return prepare_pretraining(cfg, checkpoint)
+    if checkpoint or cfg.get("load_from"):
+        cfg.model.backbone.init = "random"  # the checkpoint brings the weights
+        # A run may start from one with other classes; it goes on from its own alone.
+        return [FittingCheckpoint("" if checkpoint else "backbone.")]
+    check_init(cfg.model)
+    return []
 
 
 def test(
@@ -82,6 +108,12 @@ def test(
         CheckpointError: the checkpoint is absent, unsafe, or does not fit in every weight.
     """
     cfg = load_config(config, cfg_options)
+    if is_pretraining(cfg):
+        raise ConfigError(
+            f"{config} is a pre-training: there is nothing to test in it.",
+            do="start a config of segmentation from the encoder it leaves: "
+            "--cfg-options init=WORK_DIR/NAME.safetensors",
+        )
     cfg.work_dir = work_dir or cfg.get("work_dir") or _default_work_dir(config)
     if not Path(checkpoint).is_file():
         raise CheckpointError(
@@ -105,6 +137,8 @@ def test(
 def _build_runner(cfg: Config, launcher: str) -> Runner:
     cfg.launcher = launcher
     changes = adapt_to_device(cfg)
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     secure_mmengine()
     start_process_group(launcher)
     runner = Runner.from_cfg(cfg)

@@ -167,9 +167,9 @@ class Pretraining(BaseModel):
         """
         if mode != "loss":
             raise NotImplementedError("pre-training has losses only; see `reconstruct`")
-        if inputs.shape[-2:] != self._image_size:
+        if inputs.shape[-2:] != self.image_size:
             raise ConfigError(
-                f"images of {tuple(inputs.shape[-2:])} pixels for a model of {self._image_size}.",
+                f"images of {tuple(inputs.shape[-2:])} pixels for a model of {self.image_size}.",
                 set="train_dataloader.dataset.crop_size and model.backbone.img_size alike",
             )
         if order is None and self.masked:
@@ -186,13 +186,10 @@ class Pretraining(BaseModel):
         return losses(inputs, masking, pixels, taught)
 
     @property
-    def _image_size(self) -> tuple[int, int]:
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels of the images that the model is made for."""
         encoder = self.method.encoder
-        stride = 16 if self.masked else encoder.preset.patch
-        grid = self.method.grid if self.masked else encoder.grid
-        if self.masked:
-            stride = self.method.patch
-        return grid[0] * stride, grid[1] * stride
+        return tuple(side * encoder.preset.patch for side in encoder.grid)
 
     def _losses(
         self, images: Tensor, masking: Masking | None, pixels: Tensor | None, taught: Taps | None

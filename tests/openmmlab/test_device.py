@@ -8,7 +8,7 @@ from torch import nn
 
 from lightvit_bench.errors import ConfigError
 from lightvit_bench.openmmlab.config import load_config
-from lightvit_bench.openmmlab.device import adapt_to_device, use_mixed_precision
+from lightvit_bench.openmmlab.device import adapt_to_device, use_mixed_precision, world_size
 
 
 def without_gpu(monkeypatch, bfloat16: bool = True) -> None:
@@ -87,6 +87,33 @@ def test_cpu_counterparts(monkeypatch):
     assert cfg.model.neck[0].norm_cfg.type == cfg.model.head.norm_cfg.type == "BN"
     assert cfg.model_wrapper_cfg.device_ids is None
     assert len(changes) == 3
+
+
+def test_a_wrapper_of_its_own_is_kept(monkeypatch):
+    without_gpu(monkeypatch)
+    cfg = config(launcher="pytorch", model_wrapper_cfg=dict(type="PretrainDDP"))
+    adapt_to_device(cfg)
+    assert cfg.model_wrapper_cfg == dict(type="PretrainDDP", device_ids=None)
+
+
+def test_other_options_of_mixed_precision_stay(monkeypatch):
+    without_gpu(monkeypatch)
+    cfg = config()
+    cfg.optim_wrapper.update(clip_grad=dict(max_norm=1.0), optimizer=dict(type="AdamW", lr=0.1))
+    adapt_to_device(cfg)
+    assert cfg.optim_wrapper == dict(
+        type="CpuAmpOptimWrapper",
+        clip_grad=dict(max_norm=1.0),
+        optimizer=dict(type="AdamW", lr=0.1),
+    )
+
+
+def test_world_size_is_the_launchers(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.delenv("SLURM_NTASKS", raising=False)
+    assert world_size("none") == 1 and world_size("pytorch") == 8
+    with pytest.raises(ConfigError, match="SLURM_NTASKS"):
+        world_size("slurm")
 
 
 def test_a_cpu_that_would_emulate_bfloat16_stays_in_float32(monkeypatch):

@@ -22,6 +22,7 @@ METHODS = {
     "layers": dict(distill=dict(teacher=TEACHER, attention=[(1, 2), (3, 3)])),
     "hidden": dict(distill=dict(teacher=TEACHER, attention=[(3, 3)], hidden=[(2, 3)])),
     "d2mae": dict(decode_after=2, distill=dict(teacher=TEACHER, attention=[(4, 3)])),
+    "inner": dict(decode_after=2, distill=dict(teacher=TEACHER, attention=[(3, 3)])),
     "tinymim": dict(decoder=None, mask_ratio=0, distill=dict(teacher=TEACHER, relation=[(3, 2)])),
 }
 
