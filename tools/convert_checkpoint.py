@@ -5,7 +5,7 @@ sources (--from NAME):
   mae-lite-pretrain  MAE-Lite pre-training: MAE, D-MAE, D²-MAE (12 heads)
   mae-lite-finetune  MAE-Lite fine-tuned: plain, relative positions of 2023 and of 2025 (12 heads)
   mocov3             MoCo-v3 as MAE-Lite trains it (12 heads)
-  facebook-mae       facebookresearch/mae, base (12 heads)
+  facebook-mae       facebookresearch/mae, base (12 heads) and large (16)
   deit               facebookresearch/deit without distillation token (3, 6 or 12 heads by width)
   timm               a timm ViT; needs --preset, for the head count cannot be told
   mae-lite-hiera     MAE-Lite's Hiera-Tiny: MAE, D-MAE, and fine-tuned

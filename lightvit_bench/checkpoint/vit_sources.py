@@ -1,7 +1,7 @@
 """The sources of plain ViTs.
 
-Heads: MAE-Lite's, MoCo-v3's and facebookresearch/mae's (base) encoders have 12, DeiT's 3, 6 and 12
-by width (rule 6).
+Heads: MAE-Lite's and MoCo-v3's encoders have 12, facebookresearch/mae's 12 (base) and 16 (large),
+DeiT's 3, 6 and 12 by width (rule 6).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lightvit_bench.vit import PRESETS, ViTPreset, get_preset
 
 # width -> preset, where the source's head count is known
 TWELVE_HEADS = {192: "vit_tiny_p16_h12", 384: "vit_small_p16_h12", 768: "vit_base_p16"}
-FACEBOOK = {768: "vit_base_p16"}
+FACEBOOK = {768: "vit_base_p16", 1024: "vit_large_p16"}
 DEIT = {192: "vit_tiny_p16_h3", 384: "vit_small_p16_h6", 768: "vit_base_p16"}
 PRETRAIN_RECIPES = ("mae", "dmae", "d2mae")  # each is the one before and something more
 FINETUNE_RECIPES = ("finetuned", *(f"{r}_finetuned" for r in (*PRETRAIN_RECIPES, "mocov3")), "deit")
@@ -55,7 +55,7 @@ def mocov3(draft: Draft, preset: str | None, recipe: str | None) -> Facts:
 
 
 def facebook_mae(draft: Draft, preset: str | None, recipe: str | None) -> Facts:
-    """facebookresearch/mae's base model, pre-trained or fine-tuned, with or without decoder."""
+    """facebookresearch/mae's base and large models, pre-trained or fine-tuned, with or without decoder."""
     draft.drop("decoder of the pre-training", "decoder_", "mask_token")
     tuned = draft.has("head.")
     keep_classifier(draft)
@@ -167,7 +167,7 @@ VIT_CONVERTERS = (
     ),
     Converter(
         "facebook-mae",
-        "facebookresearch/mae, base (12 heads)",
+        "facebookresearch/mae, base (12 heads) and large (16)",
         facebook_mae,
         ("mae", "mae_finetuned"),
         lambda look: not look.parts and bool({"mask_token", "norm.weight"} & look.names),

@@ -10,7 +10,7 @@ from torch import nn
 from lightvit_bench.checkpoint import Parent, default_hint, load_encoder, load_into, sha256
 from lightvit_bench.errors import CheckpointError, ConfigError
 from lightvit_bench.pretrain.decoder import Decoder
-from lightvit_bench.pretrain.distill import Distillation
+from lightvit_bench.pretrain.distill import KINDS, Distillation, checked_pairs
 from lightvit_bench.pretrain.hiera import HieraMaskedAutoencoder
 from lightvit_bench.pretrain.mae import MaskedAutoencoder
 from lightvit_bench.pretrain.taps import freeze_behind
@@ -29,6 +29,13 @@ def build_encoder(preset: str, *, q_pool: int | None = None, **options: Any) -> 
     return Hiera(kind, q_pool=q_pool, **options)
 
 
+def with_counted_blocks(distill: dict, student: nn.Module) -> dict:
+    """The section `distill` with all pairs of blocks counted from 1; -1 is the last block."""
+    depths = len(student.blocks), get_preset(distill["teacher"]["preset"]).depth
+    pairs = {kind: checked_pairs(kind, distill.get(kind) or (), depths) for kind in KINDS}
+    return {**distill, **pairs}
+
+
 def build_student(
     encoder: nn.Module,
     *,
@@ -44,8 +51,7 @@ def build_student(
         ConfigError: the parts contradict one another.
     """
     distill = distill or {}
-    kinds = ("attention", "hidden", "relation")
-    tapped = [pair[0] for kind in kinds for pair in distill.get(kind) or ()]
+    tapped = [pair[0] for kind in KINDS for pair in distill.get(kind, ())]
     if decoder is None:
         return _unmasked(encoder, tapped, mask_ratio)
     if distill.get("relation"):

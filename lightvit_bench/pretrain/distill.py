@@ -12,6 +12,7 @@ from lightvit_bench.errors import ConfigError
 from lightvit_bench.pretrain.taps import Taps, Wanted
 
 Pairs = Sequence[tuple[int, int]]  # (student's block, teacher's block), both from 1
+KINDS = ("attention", "hidden", "relation")
 
 
 class Distillation(nn.Module):
@@ -46,8 +47,8 @@ class Distillation(nn.Module):
         relation_weight: float = 1.0,
     ):
         super().__init__()
-        pairs = {"attention": attention, "hidden": hidden, "relation": relation}
-        self.pairs = {kind: _checked(kind, given) for kind, given in pairs.items()}
+        pairs = zip(KINDS, (attention, hidden, relation), strict=True)
+        self.pairs = {kind: checked_pairs(kind, given) for kind, given in pairs}
         self.weights = {
             "attention": attention_weight, "hidden": hidden_weight, "relation": relation_weight,
         }  # fmt: skip
@@ -162,10 +163,24 @@ def _name(student: int, teacher: int) -> str:
     return f"{student}_from_{teacher}"
 
 
-def _checked(kind: str, pairs: Pairs) -> tuple[tuple[int, int], ...]:
-    """Pairs as a config gives them, lists or tuples of two numbers."""
+def checked_pairs(
+    kind: str, pairs: Pairs, depths: tuple[int, int] = (0, 0)
+) -> tuple[tuple[int, int], ...]:
+    """Pairs as a config gives them, lists or tuples of two numbers.
+
+    Negative ones count from the end of the student and the teacher, whose `depths` these are.
+
+    Raises:
+        ConfigError: they are not that, or a pair comes twice.
+    """
     try:
-        checked = tuple((int(s), int(t)) for s, t in pairs)
+        checked = tuple(
+            tuple(
+                int(block) + (depth + 1 if int(block) < 0 else 0)
+                for block, depth in zip(pair, depths, strict=True)
+            )
+            for pair in pairs
+        )
     except (TypeError, ValueError):
         raise ConfigError(
             f"model.distill.{kind}={pairs!r} is not a list of pairs of blocks.",

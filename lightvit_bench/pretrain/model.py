@@ -19,6 +19,7 @@ from lightvit_bench.pretrain.build import (
     build_encoder,
     build_student,
     start_encoder,
+    with_counted_blocks,
 )
 from lightvit_bench.pretrain.mae import reconstruct
 from lightvit_bench.pretrain.masking import Masking, random_order
@@ -75,7 +76,8 @@ class Pretraining(BaseModel):
         backbone: `preset`, `init` ("random" or a checkpoint), further options of the encoder.
         decoder: sizes of the decoder (`Decoder`); None for no masking and no pixels.
         mask_ratio, norm_pixels, decode_after: see `MaskedAutoencoder`.
-        distill: `teacher` (preset, init, img_size) and the arguments of `Distillation`.
+        distill: `teacher` (preset, init, img_size) and the arguments of `Distillation`; a block may
+            be counted from the end, -1 being the encoder's last.
         accumulate: parts into which each process cuts its batch, to save memory; one optimiser
             step all the same.
         compile: run student and teacher through torch.compile. The first steps are slow.
@@ -102,6 +104,8 @@ class Pretraining(BaseModel):
         self.init = backbone.pop("init", "random")
         hierarchical = {} if decoder is None else {"q_pool": 2}  # Hiera pools once less here
         encoder = build_encoder(backbone.pop("preset"), **hierarchical, **backbone)
+        if distill is not None:
+            distill = with_counted_blocks(distill, encoder)
         self.method = build_student(
             encoder,
             decoder=decoder,

@@ -106,6 +106,7 @@ PRESETS: dict[str, ViTPreset | HieraPreset] = {
         # DeiT's and timm's ViT-Small.
         ViTPreset("vit_small_p16_h6", width=384, depth=12, heads=6),
         ViTPreset("vit_base_p16", width=768, depth=12, heads=12),
+        ViTPreset("vit_large_p16", width=1024, depth=24, heads=16),
         # For tests: real in every respect but size.
         ViTPreset("vit_test", width=32, depth=3, heads=4, img_size=64),
         # MAE-Lite's Hiera-Tiny: the blocks of Meta's, half as wide.

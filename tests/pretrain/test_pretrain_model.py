@@ -227,6 +227,18 @@ def test_contradictions_are_refused(changes, says):
         build(**changes)
 
 
+def test_teachers_of_another_size_and_blocks_from_the_end():
+    """Pairs and adapters follow from the two presets."""
+    teacher = dict(preset="vit_small_p16_h6", img_size=64, init="random")
+    model = build(distill=dict(teacher=teacher, attention=[(-1, -1), (-3, 4)], hidden=[(2, -2)]))
+    assert model.distillation.pairs["attention"] == ((3, 12), (1, 4))
+    assert model.distillation.pairs["hidden"] == ((2, 11),)
+    shapes = {name: tuple(p.shape) for name, p in model.distillation.named_parameters()}
+    assert shapes["attention_adapters.3_from_12.weight"] == (6, 4, 1, 1)
+    assert shapes["hidden_adapters.2_from_11.weight"] == (384, 32)
+    assert set(model(*fixed_batch())) == {"loss_pixels", "loss_attention", "loss_hidden"}
+
+
 def test_images_of_another_size_are_refused():
     with pytest.raises(ConfigError, match="crop_size"):
         build()(torch.zeros(1, 3, 96, 96))
