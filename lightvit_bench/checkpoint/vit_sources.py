@@ -55,7 +55,7 @@ def mocov3(draft: Draft, preset: str | None, recipe: str | None) -> Facts:
 
 
 def facebook_mae(draft: Draft, preset: str | None, recipe: str | None) -> Facts:
-    """facebookresearch/mae's base and large models, pre-trained or fine-tuned, with or without decoder."""
+    """facebookresearch/mae's base and large models, pre-trained or fine-tuned."""
     draft.drop("decoder of the pre-training", "decoder_", "mask_token")
     tuned = draft.has("head.")
     keep_classifier(draft)

@@ -13,7 +13,7 @@ from lightvit_bench.pretrain.decoder import Decoder
 from lightvit_bench.pretrain.distill import KINDS, Distillation, checked_pairs
 from lightvit_bench.pretrain.hiera import HieraMaskedAutoencoder
 from lightvit_bench.pretrain.mae import MaskedAutoencoder
-from lightvit_bench.pretrain.taps import freeze_behind
+from lightvit_bench.pretrain.taps import Wanted, freeze_behind
 from lightvit_bench.pretrain.teacher import Teacher, check_pair
 from lightvit_bench.pretrain.unmasked import UnmaskedStudent
 from lightvit_bench.vit import Hiera, ViTPreset, VisionTransformer, get_preset
@@ -50,11 +50,10 @@ def build_student(
     Raises:
         ConfigError: the parts contradict one another.
     """
-    distill = distill or {}
-    tapped = [pair[0] for kind in KINDS for pair in distill.get(kind, ())]
+    wanted = wanted_of_student(distill or {})
     if decoder is None:
-        return _unmasked(encoder, tapped, mask_ratio)
-    if distill.get("relation"):
+        return _unmasked(encoder, wanted, mask_ratio)
+    if wanted.relations:
         raise ConfigError(
             "relations are learned from whole images, not from masked ones (TinyMIM).",
             set="model.decoder=None and model.mask_ratio=0, or drop model.distill.relation",
@@ -68,30 +67,55 @@ def build_student(
         return HieraMaskedAutoencoder(
             encoder, mask_ratio=mask_ratio, norm_pixels=norm_pixels, **decoder
         )
-    depth, deepest = len(encoder.blocks), max(tapped, default=0)
+    refuse_rel_pos(encoder, "model.backbone")
+    depth = len(encoder.blocks)
     student = MaskedAutoencoder(
         encoder,
-        Decoder(encoder.preset.width, encoder.grid, encoder.preset.patch, **decoder),
+        build_decoder(encoder, decoder),
         mask_ratio=mask_ratio,
         norm_pixels=norm_pixels,
         decode_after=decode_after,
-        logits_block=deepest == depth + 1,
+        logits_block=wanted.last == depth + 1,
     )
     if student.decode_after < depth:
-        if deepest < depth:
+        if wanted.last < depth:
             raise ConfigError(
-                f"blocks {max(student.decode_after, deepest) + 1} to {depth} would learn nothing: "
-                f"the decoder reads block {student.decode_after}, the distillation none behind "
-                "them.",
+                f"blocks {max(student.decode_after, wanted.last) + 1} to {depth} would learn "
+                f"nothing: the decoder reads block {student.decode_after}, the distillation none "
+                "behind them.",
                 set=f"model.distill.attention=[({depth + 1},...)] (D²-MAE), or model.decode_after",
             )
-        if deepest == depth:
-            freeze_behind(encoder, depth)
+        if wanted.last == depth:
+            freeze_behind(encoder, wanted)
+    if student.logits_block is not None and wanted.last not in wanted.logits:
+        student.logits_block.attn.requires_grad_(False)
     return student
 
 
-def _unmasked(encoder: nn.Module, tapped: list[int], mask_ratio: float) -> UnmaskedStudent:
-    if not tapped:
+def build_decoder(encoder: VisionTransformer, sizes: dict) -> Decoder:
+    """The decoder of a plain encoder; `sizes`: width, depth, heads."""
+    preset = encoder.preset
+    cls_token = encoder.cls_token is not None
+    return Decoder(preset.width, encoder.grid, preset.patch, cls_token=cls_token, **sizes)
+
+
+def wanted_of_student(distill: dict) -> Wanted:
+    """What the section `distill`, its blocks counted from 1, taps of the student."""
+    blocks = {kind: tuple(pair[0] for pair in distill.get(kind, ())) for kind in KINDS}
+    return Wanted(blocks["attention"], blocks["hidden"], blocks["relation"])
+
+
+def refuse_rel_pos(encoder: nn.Module, section: str) -> None:
+    """Raise `ConfigError` for relative positions, which need all tokens in their grid."""
+    if isinstance(encoder, VisionTransformer) and encoder.blocks[0].attn.rel_pos is not None:
+        raise ConfigError(
+            f"the encoder of {section} has relative positions, which do not go with masking.",
+            set=f"{section}.rel_pos=False, or a checkpoint of pre-training instead of fine-tuning",
+        )
+
+
+def _unmasked(encoder: nn.Module, wanted: Wanted, mask_ratio: float) -> UnmaskedStudent:
+    if not wanted.last:
         raise ConfigError(
             "a model without decoder and without teacher learns nothing.",
             set="model.decoder=dict(width=96, depth=1, heads=3), or model.distill",
@@ -103,13 +127,8 @@ def _unmasked(encoder: nn.Module, tapped: list[int], mask_ratio: float) -> Unmas
         )
     if not isinstance(encoder, VisionTransformer):
         raise ConfigError("learning from whole images is for plain ViTs.", set="model.decoder")
-    last = max(tapped)
-    if not 1 <= last <= len(encoder.blocks):
-        raise ConfigError(
-            f"the distillation reads block {last} of the student, which has {len(encoder.blocks)}.",
-            set="model.distill",
-        )
-    return UnmaskedStudent(encoder, last)
+    wanted.check(len(encoder.blocks), "student")
+    return UnmaskedStudent(encoder, wanted)
 
 
 def build_distillation(
@@ -124,6 +143,8 @@ def build_distillation(
     config = dict(config)
     q_pool = getattr(student.encoder, "q_pool", None)
     encoder, parents = load_teacher(q_pool=q_pool, **config.pop("teacher"))
+    if not isinstance(student, UnmaskedStudent):
+        refuse_rel_pos(encoder, "model.distill.teacher")
     check_pair(student.encoder, encoder)
     losses = Distillation(student, _Blocks(encoder), **config)
     return losses, Teacher(encoder, losses.of_teacher, compiled=compiled), parents

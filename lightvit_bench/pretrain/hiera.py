@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightvit_bench.errors import ConfigError
 from lightvit_bench.pretrain.decoder import Decoder
-from lightvit_bench.pretrain.mae import MAEOutput, normalise_patches
+from lightvit_bench.pretrain.mae import Autoencoder
 from lightvit_bench.pretrain.masking import Masking, kept_units
 from lightvit_bench.pretrain.taps import Taps, Wanted
 from lightvit_bench.vit import Hiera
 from lightvit_bench.vit.hiera import HieraRun
-from lightvit_bench.vit.patches import take_patches, take_tokens
 
 
-class HieraMaskedAutoencoder(nn.Module):
+class HieraMaskedAutoencoder(Autoencoder):
     """Hiera's MAE (Ryali et al. 2023, section 3) with MAE-Lite's sizes.
 
     Whole mask units are hidden; what the stages see of the others is brought to the last stage's
@@ -94,40 +92,17 @@ class HieraMaskedAutoencoder(nn.Module):
 
     def masking(self, order: Tensor) -> Masking:
         """The masking of an order of units (B, units), visible and hidden ones in raster order."""
-        return Masking.of(order, self.kept).ascending()
-
-    def hidden_patches(self, masking: Masking) -> Tensor:
-        """Indices (B, M) in the grid of the patches that are predicted, unit by unit."""
-        return self.patches_of_unit[masking.hide].flatten(1)
+        return super().masking(order).ascending()
 
     def patch_masking(self, masking: Masking) -> Masking:
-        """The masking of patches that a masking of units amounts to."""
+        """The masking of patches, unit by unit, that a masking of units amounts to."""
         side2 = self.patches_of_unit.shape[1]
         unit, inner = self.place_of_patch // side2, self.place_of_patch % side2
         return Masking(
             keep=self.patches_of_unit[masking.keep].flatten(1),
-            hide=self.hidden_patches(masking),
+            hide=self.patches_of_unit[masking.hide].flatten(1),
             restore=masking.restore[:, unit] * side2 + inner,
         )
-
-    def forward(
-        self,
-        image: Tensor,
-        masking: Masking,
-        wanted: Wanted = Wanted(),  # noqa: B008  (immutable)
-        *,
-        target: Tensor | None = None,
-        everywhere: bool = False,
-    ) -> MAEOutput:
-        """Hide, encode, decode and compare an image (B, 3, H, W); see `MaskedAutoencoder`."""
-        latent, taps = self.encode(image, masking, wanted)
-        of_patches = self.patch_masking(masking)
-        hidden = of_patches.hide
-        pred = self.decoder(latent, of_patches, None if everywhere else hidden)
-        if target is None:
-            target = self.targets(image, hidden)
-        compared = take_tokens(pred, hidden) if everywhere else pred
-        return MAEOutput(F.mse_loss(compared.float(), target), latent, pred, taps)
 
     def encode(self, image: Tensor, masking: Masking, wanted: Wanted) -> tuple[Tensor, Taps]:
         """Image -> what the decoder reads (B, visible patches, D) unit by unit, and the taps."""
@@ -138,13 +113,6 @@ class HieraMaskedAutoencoder(nn.Module):
             units = stage.flatten(0, 1).permute(0, 3, 1, 2)  # (B * K, C, m, m)
             fused = fused + head(units).permute(0, 2, 3, 1).reshape(fused.shape)
         return self.encoder_norm(fused.flatten(1, 3)), _taps(run)
-
-    @torch.no_grad()
-    def targets(self, image: Tensor, hidden: Tensor) -> Tensor:
-        """The pixels (B, M, P) that the decoder should predict for the patches `hidden` (B, M)."""
-        patches = take_patches(image.float(), self.patch, hidden)
-        patches = patches.permute(0, 1, 3, 4, 2).flatten(2)  # pixels before channels
-        return normalise_patches(patches) if self.norm_pixels else patches
 
 
 def tap_hiera(encoder: Hiera, image: Tensor, masking: Masking, wanted: Wanted) -> Taps:

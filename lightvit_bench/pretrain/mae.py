@@ -35,7 +35,70 @@ class MAEOutput:
     taps: Taps
 
 
-class MaskedAutoencoder(nn.Module):
+class Autoencoder(nn.Module):
+    """What masked autoencoders of plain and hierarchical encoders have in common.
+
+    A subclass sets `encoder`, `decoder`, `units` (what is masked: patches or mask units), `kept`
+    (how many stay visible) and `norm_pixels`, and tells `patch`, `grid`, `encode` and
+    `patch_masking`.
+    """
+
+    def masking(self, order: Tensor) -> Masking:
+        """The masking of an order (B, units) of whole numbers, see `random_order`.
+
+        Raises:
+            ValueError: it is not one. (That a row is a permutation is not checked.)
+        """
+        if order.ndim != 2 or order.shape[1] != self.units or order.dtype != torch.int64:
+            raise ValueError(
+                f"an order of shape {tuple(order.shape)}, {order.dtype}; needed is (images, "
+                f"{self.units}), int64: an argsort of noise"
+            )
+        return Masking.of(order, self.kept)
+
+    def patch_masking(self, masking: Masking) -> Masking:
+        """The masking of the patches predicted that a masking of units amounts to."""
+        return masking
+
+    def encode(self, image: Tensor, masking: Masking, wanted: Wanted) -> tuple[Tensor, Taps]:
+        """Image (B, 3, H, W) -> what the decoder reads (B, [1 +] visible, D), and the taps."""
+        raise NotImplementedError
+
+    def hidden_patches(self, masking: Masking) -> Tensor:
+        """Indices (B, M) in `grid`, counted by rows, of the patches that are predicted."""
+        return self.patch_masking(masking).hide
+
+    def forward(
+        self,
+        image: Tensor,
+        masking: Masking,
+        wanted: Wanted = Wanted(),  # noqa: B008  (immutable)
+        *,
+        target: Tensor | None = None,
+        everywhere: bool = False,
+    ) -> MAEOutput:
+        """Hide, encode, decode and compare an image (B, 3, H, W) of normalised pixels.
+
+        `target` is what `targets` gives, if it is at hand. Compiled, it should be: the backward
+        pass would otherwise compute it once more rather than keep it.
+        """
+        latent, taps = self.encode(image, masking, wanted)
+        of_patches = self.patch_masking(masking)
+        pred = self.decoder(latent, of_patches, None if everywhere else of_patches.hide)
+        if target is None:
+            target = self.targets(image, of_patches.hide)
+        compared = take_tokens(pred, of_patches.hide) if everywhere else pred
+        return MAEOutput(F.mse_loss(compared.float(), target), latent, pred, taps)
+
+    @torch.no_grad()
+    def targets(self, image: Tensor, hidden: Tensor) -> Tensor:
+        """The pixels (B, M, P) that the decoder should predict for the patches `hidden` (B, M)."""
+        patches = take_patches(image.float(), self.patch, hidden)
+        patches = patches.permute(0, 1, 3, 4, 2).flatten(2)  # pixels before channels, MAE's order
+        return normalise_patches(patches) if self.norm_pixels else patches
+
+
+class MaskedAutoencoder(Autoencoder):
     """MAE (He et al. 2022) with MAE-Lite's options.
 
     Args:
@@ -101,36 +164,6 @@ class MaskedAutoencoder(nn.Module):
         """Channels at the input of a block, counted from 1."""
         return self.encoder.preset.width
 
-    def masking(self, order: Tensor) -> Masking:
-        """The masking of an order (B, units), see `random_order`."""
-        return Masking.of(order, self.kept)
-
-    def hidden_patches(self, masking: Masking) -> Tensor:
-        """Indices (B, M) of the patches that are predicted, in raster order of the grid."""
-        return masking.hide
-
-    def forward(
-        self,
-        image: Tensor,
-        masking: Masking,
-        wanted: Wanted = Wanted(),  # noqa: B008  (immutable)
-        *,
-        target: Tensor | None = None,
-        everywhere: bool = False,
-    ) -> MAEOutput:
-        """Hide, encode, decode and compare an image (B, 3, H, W) of normalised pixels.
-
-        `target` is what `targets` gives, if it is at hand. Compiled, it should be: the backward
-        pass would otherwise compute it once more rather than keep it.
-        """
-        latent, taps = self.encode(image, masking, wanted)
-        hidden = self.hidden_patches(masking)
-        pred = self.decoder(latent, masking, None if everywhere else hidden)
-        if target is None:
-            target = self.targets(image, hidden)
-        compared = take_tokens(pred, hidden) if everywhere else pred
-        return MAEOutput(F.mse_loss(compared.float(), target), latent, pred, taps)
-
     def encode(self, image: Tensor, masking: Masking, wanted: Wanted) -> tuple[Tensor, Taps]:
         """Image -> what the decoder reads (B, [1 +] K, D), and the taps."""
         encoder = self.encoder
@@ -145,15 +178,12 @@ class MaskedAutoencoder(nn.Module):
             taps.logits |= behind.logits
             taps.hidden |= behind.hidden
             if wanted.last > end:
-                taps.logits[self.depth] = self.logits_block.attention_logits(tokens)
+                normed = self.logits_block.norm1(tokens)
+                if self.depth in wanted.hidden:
+                    taps.hidden[self.depth] = normed
+                if self.depth in wanted.logits:
+                    taps.logits[self.depth] = self.logits_block.attn.logits_alone(normed)
         return latent, taps
-
-    @torch.no_grad()
-    def targets(self, image: Tensor, hidden: Tensor) -> Tensor:
-        """The pixels (B, M, P) that the decoder should predict for the patches `hidden` (B, M)."""
-        patches = take_patches(image.float(), self.patch, hidden)
-        patches = patches.permute(0, 1, 3, 4, 2).flatten(2)  # pixels before channels, MAE's order
-        return normalise_patches(patches) if self.norm_pixels else patches
 
 
 def normalise_patches(patches: Tensor) -> Tensor:

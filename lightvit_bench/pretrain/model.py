@@ -132,9 +132,9 @@ class Pretraining(BaseModel):
         """What the checkpoint's manifest calls this pre-training."""
         if not self.masked:
             return "tinymim" if self.distillation.pairs["relation"] else "distilled"
-        if self.distillation is None:
-            return "mae"
-        return "d2mae" if self._decoupled else "dmae"
+        if self._decoupled:
+            return "d2mae"
+        return "mae" if self.distillation is None else "dmae"
 
     @property
     def _decoupled(self) -> bool:

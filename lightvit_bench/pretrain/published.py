@@ -18,12 +18,15 @@ from lightvit_bench.checkpoint.manifest import IMAGENET_MEAN, IMAGENET_STD
 from lightvit_bench.checkpoint.state_dicts import STEM, unwrap
 from lightvit_bench.errors import CheckpointError
 from lightvit_bench.pretrain.hiera import published_names
+from lightvit_bench.pretrain.mae import MaskedAutoencoder
 from lightvit_bench.pretrain.model import Pretraining
 from lightvit_bench.vit import get_preset
 
 TEACHER, ADAPTER = "tch_model.", "attn_adapter.adapter"
-# Width -> preset. Heads are not in a file: 12 in every plain ViT of the authors.
-PLAIN = {192: "vit_tiny_p16_h12", 384: "vit_small_p16_h12", 768: "vit_base_p16"}
+# Width -> preset. Heads are not in a file: 12 in every plain ViT of the authors, 16 in a Large.
+PLAIN = {
+    192: "vit_tiny_p16_h12", 384: "vit_small_p16_h12", 768: "vit_base_p16", 1024: "vit_large_p16",
+}  # fmt: skip
 HIERARCHICAL = {46: "hiera_tiny", 96: "hiera_base"}
 DECODER_HEADS = {96: 3, 192: 6, 512: 16}  # by the decoder's width
 MASK_RATIO = {True: 0.4, False: 0.75}  # of a Hiera, of a plain ViT
@@ -71,15 +74,18 @@ def from_published(file: str | PathLike | Mapping) -> Pretraining:
             "heads": DECODER_HEADS[width],
         },
         "mask_ratio": MASK_RATIO[hierarchical],
-        "decode_after": DECODE_AFTER if decoupled else None,
     }
     if teacher:
         pair = (13 if decoupled else 12, 1 + max(_blocks(teacher)))
+        config["decode_after"] = DECODE_AFTER if decoupled else None
         config["distill"] = {
             "teacher": {"preset": _preset(teacher, presets, name), "init": "random"},
             "attention": [pair],
         }
     model = Pretraining(**config)
+    if decoupled and not teacher:  # which a config may not say: blocks 9 to 12 would learn nothing
+        parts = model.method.encoder, model.method.decoder
+        model.method = MaskedAutoencoder(*parts, decode_after=DECODE_AFTER, logits_block=True)
     names = published_names if hierarchical else _plain_names
     _fill(model.method, names(student), "student", name)
     if teacher:

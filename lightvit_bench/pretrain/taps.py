@@ -93,14 +93,21 @@ def tap_blocks(
     return tokens, taps
 
 
-def freeze_behind(encoder: VisionTransformer, block: int) -> None:
-    """Freeze what gets no gradient when `block`, from 1, is the last tapped and nothing follows.
+def freeze_behind(encoder: VisionTransformer, wanted: Wanted) -> None:
+    """Freeze what gets no gradient when the last tap is the last use of an encoder.
 
-    That is the rest of this block and the blocks behind it.
+    That is what its block does not need for the tap, and the blocks behind it.
     """
-    tapped = encoder.blocks[block - 1]
-    for module in (tapped.attn.proj, tapped.norm2, tapped.mlp, *encoder.blocks[block:]):
-        module.requires_grad_(False)
+    block = encoder.blocks[wanted.last - 1]
+    needed = [block.norm1]
+    if wanted.last in (*wanted.logits, *wanted.relations):
+        needed.append(block.attn.qkv)
+    if wanted.last in wanted.logits and block.attn.rel_pos is not None:
+        needed.append(block.attn.rel_pos)
+    kept = {id(parameter) for module in needed for parameter in module.parameters()}
+    for module in encoder.blocks[wanted.last - 1 :]:
+        for parameter in module.parameters():
+            parameter.requires_grad_(id(parameter) in kept)
 
 
 def _from_zero(wanted: Wanted) -> tuple[int, ...]:

@@ -76,6 +76,12 @@ def check_pair(student: nn.Module, teacher: nn.Module) -> None:
             f"a {ours.name} cannot learn from a {theirs.name}: their tokens are of other kinds.",
             set="model.distill.teacher.preset to one of the student's family",
         )
+    prefix = [getattr(encoder, "prefix_tokens", 0) for encoder in (student, teacher)]
+    if prefix[0] != prefix[1]:
+        raise ConfigError(
+            "of student and teacher one has a CLS token, the other has none.",
+            set="cls_token=True or False in model.backbone and model.distill.teacher alike",
+        )
     if ours.patch != theirs.patch:
         raise ConfigError(
             f"student and teacher have other patches: {ours.patch} px ({ours.name}) and "

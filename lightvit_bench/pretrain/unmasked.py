@@ -15,14 +15,14 @@ class UnmaskedStudent(nn.Module):
     frozen at its start; fine-tuning trains it.
 
     Args:
-        last: the last block that is tapped, counted from 1.
+        wanted: what will be tapped.
     """
 
-    def __init__(self, encoder: VisionTransformer, last: int):
+    def __init__(self, encoder: VisionTransformer, wanted: Wanted):
         super().__init__()
         self.encoder = encoder
         encoder.pos_embed.requires_grad_(False)  # fixed sines and cosines
-        freeze_behind(encoder, last)
+        freeze_behind(encoder, wanted)
         encoder.norm.requires_grad_(False)
 
     @property

@@ -110,10 +110,6 @@ class LogitsBlock(nn.Module):
         nn.init.xavier_uniform_(self.attn.qkv.weight)
         nn.init.zeros_(self.attn.qkv.bias)
 
-    def attention_logits(self, x: Tensor) -> Tensor:
-        """Tokens (B, L, D) -> logits before the softmax (B, heads, L, L)."""
-        return self.attn.logits_alone(self.norm1(x))
-
 
 class Block(TimmBlock):
     """Pre-norm transformer block: `attend`, then `feed`, each with its residual.

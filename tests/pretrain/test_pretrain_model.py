@@ -27,6 +27,40 @@ METHODS = {
 }
 
 
+# What each part of these needs of the last block tapped differs.
+ODD = {
+    "hidden_last": dict(decode_after=2, distill=dict(teacher=TEACHER, hidden=[(3, 3)])),
+    "hidden_behind": dict(decode_after=2, distill=dict(teacher=TEACHER, hidden=[(4, 3)])),
+    "both_behind": dict(
+        decode_after=1,
+        distill=dict(teacher=TEACHER, hidden=[(4, 3), (2, 1)], attention=[(4, 3)]),
+    ),
+    "layer_scale": dict(
+        backbone=dict(preset="vit_test", layer_scale=0.1),
+        decode_after=2,
+        distill=dict(teacher=TEACHER, attention=[(3, 3)]),
+    ),
+    "unmasked_hidden": dict(
+        decoder=None, mask_ratio=0, distill=dict(teacher=TEACHER, hidden=[(2, 3)])
+    ),
+    "unmasked_attention": dict(
+        backbone=dict(preset="vit_test", rel_pos=True),
+        decoder=None,
+        mask_ratio=0,
+        distill=dict(teacher=TEACHER, attention=[(3, 3)]),
+    ),
+    "no_cls": dict(
+        backbone=dict(preset="vit_test", cls_token=False),
+        distill=dict(teacher=dict(TEACHER, cls_token=False), attention=[(3, 3)]),
+    ),
+    "hiera": dict(
+        backbone=dict(preset="hiera_test"),
+        mask_ratio=0.4,
+        distill=dict(teacher=dict(TEACHER, preset="hiera_test"), attention=[(-1, -1)]),
+    ),
+}
+
+
 def build(**changes):
     config = dict(
         type="Pretraining",
@@ -83,17 +117,18 @@ def test_golden_losses():
         assert measured[name] == pytest.approx(losses, rel=1e-4), name
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *ODD])
 def test_every_trained_parameter_gets_a_gradient(name):
-    """And what the teacher is made of is no part of the model."""
-    model = build(**METHODS[name])
-    sum(model(*fixed_batch()).values()).backward()
+    """As distributed training wants it; and what a teacher is made of is no part of the model."""
+    model = build(**{**METHODS, **ODD}[name])
+    image = torch.randn(2, 3, *model.image_size, generator=torch.Generator().manual_seed(0))
+    sum(model(image).values()).backward()
     idle = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not idle
     assert not [n for n in model.state_dict() if "teacher" in n]
-    assert "method.encoder.pos_embed" not in {
-        n for n, p in model.named_parameters() if p.requires_grad
-    }
+    trains = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert ("method.encoder.pos_embed" in trains) == (name == "hiera")
+    assert "method.encoder.blocks.0.attn.qkv.weight" in trains
 
 
 def test_what_tinymim_cannot_train_is_frozen():
@@ -220,6 +255,13 @@ def test_a_teacher_and_a_start_from_files(tmp_path):
          "tokens are of other kinds"),
         (dict(distill=dict(teacher=dict(TEACHER, img_size=96), attention=[(3, 3)])),
          "other sizes"),
+        (dict(distill=dict(teacher=dict(TEACHER, cls_token=False), attention=[(3, 3)])),
+         "one has a CLS token"),
+        (dict(backbone=dict(preset="vit_test", rel_pos=True)), "model.backbone has relative"),
+        (dict(distill=dict(teacher=dict(TEACHER, rel_pos=True), attention=[(3, 3)])),
+         "teacher has relative positions"),
+        (dict(decoder=None, mask_ratio=0, distill=dict(teacher=TEACHER, hidden=[(4, 3)])),
+         "block 4 of the student, which has 3"),
     ],
 )  # fmt: skip
 def test_contradictions_are_refused(changes, says):
@@ -237,6 +279,14 @@ def test_teachers_of_another_size_and_blocks_from_the_end():
     assert shapes["attention_adapters.3_from_12.weight"] == (6, 4, 1, 1)
     assert shapes["hidden_adapters.2_from_11.weight"] == (384, 32)
     assert set(model(*fixed_batch())) == {"loss_pixels", "loss_attention", "loss_hidden"}
+
+
+@pytest.mark.parametrize(
+    "order", [torch.arange(16)[None].float(), torch.arange(17)[None], torch.arange(16)]
+)
+def test_what_is_no_order_is_refused(order):
+    with pytest.raises(ValueError, match="argsort of noise"):
+        build()(fixed_batch()[0], order)
 
 
 def test_images_of_another_size_are_refused():
