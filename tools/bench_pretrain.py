@@ -25,25 +25,28 @@ def main() -> None:
     parser.add_argument("--no-plain", action="store_true", help="leave the plain one out")
     parser.add_argument("--workers", type=int, default=0, help="processes of the loader")
     parser.add_argument("--threads", type=int, default=2, help="of the model, on a CPU")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
     args = parser.parse_args()
 
     import cv2
     import torch
 
-    from lightvit_bench.compat import cpu_computes_bfloat16, keep_freed_memory
-    from lightvit_bench.errors import ConfigError
+    from lightvit_bench.compat import keep_freed_memory
     from lightvit_bench.pretrain import bench
 
-    if args.device == "cpu" and args.precision == "fp16":
-        raise ConfigError("a CPU trains in bf16 or fp32.", set="--precision")
-    if args.device == "cpu" and args.precision == "bf16" and not cpu_computes_bfloat16():
-        raise ConfigError("this CPU has no bfloat16 instructions.", set="--precision fp32")
+    bench.check_options(
+        device=args.device,
+        precision=args.precision,
+        batch=args.batch,
+        turns=args.turns,
+        workers=args.workers,
+        threads=args.threads,
+    )
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
     if args.device == "cpu":
         keep_freed_memory()  # as a training run does
-    processor = torch.cuda.get_device_name() if args.device != "cpu" else cpu_name()
+    processor = torch.cuda.get_device_name(args.device) if args.device != "cpu" else cpu_name()
     print(
         f"{processor}; torch {torch.__version__}, Python {platform.python_version()}; "
         f"{args.threads} threads, batch {args.batch}, {args.precision}"

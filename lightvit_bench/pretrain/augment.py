@@ -28,6 +28,9 @@ MAX_PIXELS = 300_000_000  # more is taken for a decompression bomb; Pillow's own
 # grey levels in the mean, as with Pillow's `reducing_gap` of 2; at 1 by more than twice that.
 REDUCING_GAP = 2.0
 MODES = ("bilinear", "bicubic")
+# Of Pillow's readers, whatever a file is named: others are written for other ends, and that of EPS
+# has Ghostscript run the program that such a file is. (An MPO is the JPEG reader's.)
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 Box = tuple[int, int, int, int]
 _PLAIN = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -48,7 +51,7 @@ class UnreadableImage(Exception):
 def because(error: Exception) -> str:
     """Why an image cannot be read, in a few words and without its path."""
     if isinstance(error, UnidentifiedImageError):
-        return "not an image"
+        return "not an image (JPEG, PNG, WebP, BMP, TIFF)"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
@@ -80,7 +83,7 @@ def open_image(encoded: bytes) -> Header:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                image = Image.open(io.BytesIO(encoded))
+                image = Image.open(io.BytesIO(encoded), formats=FORMATS)
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         except Exception as error:  # Pillow's readers raise what they meet
             raise UnreadableImage(because(error)) from error

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
-from lightvit_bench.errors import BadDataError, MissingDataError
+from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError
 from lightvit_bench.writing import whole_file
 
 
@@ -57,17 +57,29 @@ def plot_losses(runs: Mapping[str, Sequence[Mapping[str, float]]], out: str | Pa
 
     `runs`: label -> records, as `read_scalars` gives them. A point is a line of the log, which is
     a mean already.
+
+    Raises:
+        ConfigError: the ending of `out` names no picture format.
+        BadDataError: no record holds a loss.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.backend_bases import FigureCanvasBase
 
+    form = Path(out).suffix.lstrip(".").lower() or "png"
+    if form not in FigureCanvasBase.get_supported_filetypes():
+        raise ConfigError(
+            f"no picture format is known by the ending of {out}.", set="curves.png, .svg or .pdf"
+        )
     parts = sorted(
         {name for records in runs.values() for record in records for name in record}
         & {"loss_pixels", "loss_attention", "loss_hidden", "loss_relation"},
         reverse=True,  # pixels first
     )
+    if not parts:
+        raise BadDataError("the logs hold no loss to draw.", runs=list(runs))
     figure, panels = plt.subplots(1, len(parts), figsize=(5.2 * len(parts), 3.6), squeeze=False)
     for panel, part in zip(panels[0], parts, strict=True):
         for label, records in runs.items():
@@ -79,5 +91,5 @@ def plot_losses(runs: Mapping[str, Sequence[Mapping[str, float]]], out: str | Pa
         panel.legend(frameon=False)
     figure.tight_layout()
     with whole_file(out) as aside:
-        figure.savefig(aside, format=Path(out).suffix.lstrip(".") or "png", dpi=110)
+        figure.savefig(aside, format=form, dpi=110)
     plt.close(figure)

@@ -30,15 +30,18 @@ def draw_reconstructions(
 
     Raises:
         BadDataError, MissingDataError: an image cannot be read, or is not there.
-        CheckpointError, ConfigError: see `load_run`; or the model reconstructs nothing.
+        CheckpointError, ConfigError: see `load_run`; or the model reconstructs nothing, or the
+            ending of `out` names no picture format.
     """
+    suffix = Path(out).suffix or ".png"
+    if not cv2.haveImageWriter(f"x{suffix}"):
+        raise ConfigError(f"no picture format is known by the ending of {out}.", set="--out x.png")
     model, _ = load_run(config, checkpoint, cfg_options)
     if not model.masked:
         raise ConfigError(f"{config} reconstructs no images: it learns from whole ones.")
     side = model.image_size[0]
     inputs = torch.stack([central_square(image, side) for image in images])
     sheet = contact_sheet(model.reconstruct(inputs, seed=seed))
-    suffix = Path(out).suffix or ".png"
     encoded = cv2.imencode(suffix, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
     with whole_file(out) as aside:
         aside.write_bytes(encoded)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import multiprocessing
 import os
 import signal
@@ -33,17 +32,15 @@ import torch
 
 from lightvit_bench.errors import BadDataError, ConfigError
 from lightvit_bench.pretrain.augment import UnreadableImage, because, cut, open_image, resize
+from lightvit_bench.pretrain.pack_index import FORMAT, PACK, PACKING, read_index, shard_name
+from lightvit_bench.pretrain.pack_plan import agree, check_options, keep_apart, write_json
 from lightvit_bench.pretrain.sources import (
-    FORMAT,
-    PACK,
-    PACKING,
     ImageSource,
+    allowed_unreadable,
+    named_reasons,
     open_source,
-    read_json,
 )
 from lightvit_bench.writing import whole_file
-
-_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class PackReport:
             f"  small     {self.small:,} with a short side below what was asked for",
             f"shards      {self.shards:,}, {self.bytes / 1e9:.2f} GB{kept}",
             f"unreadable  {len(self.unreadable):,}",
-            *_named(self.unreadable, "            "),
+            *(f"            {line}" for line in named_reasons(self.unreadable)),
         ]
         return "\n".join(lines)
 
@@ -110,19 +107,16 @@ def pack_images(
         MissingDataError, BadDataError: see `open_source`; or too many images are unreadable.
         ConfigError: an option is out of range, or differs from those `out` was begun with.
     """
-    if short_side < 1 or images_per_shard < 1 or not 1 <= quality <= 100:
-        raise ConfigError(
-            f"{short_side=}, {images_per_shard=}: of 1 or more; {quality=}: of 1 to 100.",
-            set="the option of tools/pack_images.py",
-        )
+    check_options(short_side, quality, images_per_shard, workers, max_unreadable)
     source, out = open_source(source_root), Path(out)
+    keep_apart(Path(source_root), out)
     options = {"short_side": short_side, "quality": quality, "images_per_shard": images_per_shard}
     plan = {
         "format": FORMAT,
         "options": options,
         "source": {"images": len(source), "digest": source.digest},
     }
-    _agree(out, plan)
+    agree(out, plan)
     for aside in out.glob(".shard-*.part"):  # of a run that was killed
         aside.unlink()
     names = member_names(source.name(i) for i in range(len(source)))
@@ -131,11 +125,11 @@ def pack_images(
         for start in range(0, len(source), images_per_shard)
     ]
     indexes, kept, say = [], 0, _progress(len(source))
-    allowed = max(int(max_unreadable * len(source)), 1 if max_unreadable > 0 else 0)
+    allowed = allowed_unreadable(len(source), max_unreadable)
     with _encoder(source, short_side, quality, workers) as encode:
         for number, part in enumerate(parts):
-            stem = out / f"shard-{number:05d}"
-            index = _whole_shard(stem)
+            stem = out / shard_name(number)
+            index = _whole_shard(stem, len(part))
             if index is None:
                 index = _write_shard(stem, source, part, names, encode(part), say)
             else:
@@ -153,7 +147,7 @@ def pack_images(
     }
     if not report.images:
         raise BadDataError("no image could be read: there is nothing to pack.", of=str(source_root))
-    _write_json(out / PACK, whole)
+    write_json(out / PACK, whole)
     (out / PACKING).unlink(missing_ok=True)
     return report
 
@@ -201,45 +195,13 @@ def repack(encoded: bytes, short_side: int, quality: int) -> tuple[bytes, bool]:
     return data.tobytes(), least < short_side
 
 
-def _agree(out: Path, plan: dict) -> None:
-    """Write down what is being packed, or find that it is what this pack was begun with."""
-    begun = next((out / name for name in (PACK, PACKING) if (out / name).exists()), None)
-    if begun is None:
-        if out.is_dir() and any(out.glob("shard-*")):
-            raise ConfigError(
-                "the folder holds shards and does not say of what.",
-                folder=str(out),
-                do="pack into another folder, or remove them",
-            )
-        _write_json(out / PACKING, plan)
-        return
-    there = read_json(begun)
-    differing = [
-        f"{name}: {there['options'].get(name)} there, {value} asked for"
-        for name, value in plan["options"].items()
-        if there["options"].get(name) != value
-    ]
-    was, now = there["source"], plan["source"]
-    if was != now:
-        names = ", of other names" if was["images"] == now["images"] else ""
-        differing.append(f"source: {was['images']:,} images there, {now['images']:,} now{names}")
-    if differing:
-        raise ConfigError(
-            "the folder holds a pack that was begun otherwise.",
-            folder=str(out),
-            differing=differing,
-            do="repeat what it was begun with, or pack into another folder",
-        )
-
-
-def _whole_shard(stem: Path) -> dict | None:
+def _whole_shard(stem: Path, images: int) -> dict | None:
     """The index of a shard that an earlier run has made, if it and its tar are there whole."""
     try:
-        index = read_json(stem.with_suffix(".json"))
-        whole = stem.with_suffix(".tar").stat().st_size == index["bytes"]
-    except (BadDataError, OSError, KeyError):
+        index = read_index(stem.parent, stem.name)
+    except (BadDataError, OSError):
         return None
-    return index if whole else None
+    return index if len(index["members"]) + len(index["unreadable"]) == images else None
 
 
 def _write_shard(
@@ -276,7 +238,7 @@ def _write_shard(
         "unreadable": unreadable,
         "members": members,
     }
-    _write_json(stem.with_suffix(".json"), index)
+    write_json(stem.with_suffix(".json"), index)
     return index
 
 
@@ -339,7 +301,7 @@ def _judge(unreadable: list, allowed: int, source: ImageSource, out: Path) -> No
     if len(unreadable) > allowed:
         raise BadDataError(
             f"{len(unreadable):,} of {len(source):,} images cannot be read, {allowed:,} may.",
-            images=_named(unreadable),
+            images=named_reasons(unreadable),
             of=source.describe(),
             packed=f"{out} keeps its whole shards",
             set="--max-unreadable 0.05   to leave out more, and go on",
@@ -376,18 +338,6 @@ def _progress(total: int) -> Callable[..., None]:
             print(f"{start}{text}", end=end, file=sys.stderr, flush=True)
 
     return say
-
-
-def _named(unreadable: Iterable, indent: str = "") -> list[str]:
-    entries = list(unreadable)
-    lines = [f"{indent}{name}: {reason}" for name, reason in entries[:_NAMED]]
-    more = len(entries) - _NAMED
-    return [*lines, f"{indent}and {more:,} more"] if more > 0 else lines
-
-
-def _write_json(path: Path, content: dict) -> None:
-    with whole_file(path) as aside:
-        aside.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _sha256(path: Path) -> str:

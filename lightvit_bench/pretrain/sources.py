@@ -10,22 +10,21 @@ handed to a spawned worker at once, and a forked one copies no page by reading t
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from lightvit_bench.errors import BadDataError, MissingDataError
+from lightvit_bench.errors import BadDataError, MissingDataError, printable
+from lightvit_bench.pretrain.pack_index import AGAIN, PACK, PACKING, read_index, read_pack
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-PACK, PACKING = "pack.json", "packing.json"  # of a finished pack, and of one in the making
-FORMAT = 1  # of the packs: raise it when an older reader would read nonsense
 _OPEN_SHARDS = 256  # descriptors held at once: far below the usual limit of 1,024
-_AGAIN = "tools/pack_images.py SOURCE OUT   again: it keeps the whole shards and makes the rest"
+_NAMED = 20  # unreadable images that a message lists
 
 
 class ImageSource(Protocol):
@@ -70,8 +69,21 @@ def open_source(root: str | os.PathLike) -> ImageSource:
     if (root / PACK).exists():
         return ShardSource(root)
     if (root / PACKING).exists():
-        raise BadDataError("the pack is not finished.", pack=str(root), run=_AGAIN)
+        raise BadDataError("the pack is not finished.", pack=str(root), run=AGAIN)
     return FolderSource(root)
+
+
+def allowed_unreadable(images: int, share: float) -> int:
+    """How many of a data set's images may be unreadable: that part, and one file unless it is 0."""
+    return max(int(share * images), 1 if share > 0 else 0)
+
+
+def named_reasons(unreadable: Iterable[tuple[str, str]]) -> list[str]:
+    """Lines for a message: the first 20 images and why each cannot be read, how many more."""
+    entries = iter(unreadable)
+    lines = [f"{printable(name)}: {printable(why)}" for name, why in islice(entries, _NAMED)]
+    more = sum(1 for _ in entries)
+    return [*lines, f"and {more:,} more"] if more else lines
 
 
 class Names:
@@ -99,6 +111,7 @@ class FolderSource:
         self.root = os.path.abspath(root)
         names, others = _list_images(self.root)
         if not names:
+            others = [printable(name) for name in others]
             there = {"there_is": [*others, "..."] if len(others) == 10 else others}
             raise BadDataError(
                 "the folder holds no image.",
@@ -141,7 +154,9 @@ def _list_images(root: str) -> tuple[list[str], list[str]]:
             entries = os.scandir(folder)
         except OSError as error:  # leaving its images out would be another data set
             raise BadDataError(
-                "a folder cannot be listed.", folder=folder, because=error.strerror or str(error)
+                "a folder cannot be listed.",
+                folder=printable(folder),
+                because=error.strerror or str(error),
             ) from error
         here = (state.st_dev, state.st_ino)
         if here in above:
@@ -169,15 +184,17 @@ class ShardSource:
 
     def __init__(self, root: str | os.PathLike):
         self.root = os.path.abspath(root)
-        pack = read_json(Path(self.root) / PACK)
-        indexes = [self._index(shard) for shard in pack["shards"]]
+        pack = read_pack(Path(self.root))
+        indexes = [read_index(Path(self.root), shard) for shard in pack["shards"]]
         self.tars = [index["tar"] for index in indexes]
         counts = [len(index["members"]) for index in indexes]
-        if sum(counts) != pack["images"] or not pack["images"]:
+        size = sum(index["bytes"] for index in indexes)
+        if (sum(counts), size) != (pack["images"], pack["bytes"]) or not pack["images"]:
             raise BadDataError(
-                f"pack.json tells of {pack['images']:,} images, the shards of {sum(counts):,}.",
+                f"pack.json tells of {pack['images']:,} images in {pack['bytes']:,} bytes, the "
+                f"shards of {sum(counts):,} in {size:,}.",
                 pack=self.root,
-                run=_AGAIN,
+                run=AGAIN,
             )
         members = [member for index in indexes for member in index["members"]]
         self.names = Names(name for name, _, _ in members)
@@ -188,18 +205,6 @@ class ShardSource:
         digest.update(self.sizes.astype("<i8").tobytes())
         self.digest = digest.hexdigest()
         self._open: OrderedDict[int, int] = OrderedDict()  # shard -> descriptor, oldest first
-
-    def _index(self, shard: str) -> dict:
-        path = Path(self.root) / f"{shard}.json"
-        index = read_json(path)
-        tar = path.with_name(index["tar"])
-        held = tar.stat().st_size if tar.is_file() else None
-        if held != index["bytes"]:
-            is_ = "is not there" if held is None else f"has {held:,} bytes"
-            raise BadDataError(
-                f"{tar.name} {is_}, its index says {index['bytes']:,}.", shard=str(tar), run=_AGAIN
-            )
-        return index
 
     def __len__(self) -> int:
         return len(self.names)
@@ -240,20 +245,3 @@ class ShardSource:
     def describe(self) -> str:
         """One line for a log."""
         return f"{len(self):,} images in {len(self.tars):,} shards in {self.root}"
-
-
-def read_json(path: Path) -> dict:
-    """A pack's JSON file; BadDataError where it is absent, damaged or of another format."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read"
-        raise BadDataError(f"{path.name} {reason}.", file=str(path), run=_AGAIN) from error
-    if version != FORMAT:
-        raise BadDataError(
-            f"{path.name} is of format {version!r}, this version reads {FORMAT}.",
-            file=str(path),
-            run="tools/pack_images.py SOURCE OUT   into another folder",
-        )
-    return content

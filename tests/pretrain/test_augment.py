@@ -2,14 +2,16 @@
 
 import io
 import math
+import os
 import random
 import struct
+import subprocess
 import zlib
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import EpsImagePlugin, Image, ImageOps
 
 from lightvit_bench.errors import ConfigError
 from lightvit_bench.pretrain import augment
@@ -119,6 +121,34 @@ def test_every_kind_gives_what_pillow_gives(mode):
 def test_other_formats(form):
     encoded = encode(picture(50, 70), form)
     assert (whole(encoded) == with_pillow(encoded)).all()
+
+
+def test_an_mpo_is_its_first_picture():
+    """The JPEG reader of Pillow takes it too; there is no other."""
+    second = Image.fromarray(picture(40, 50, 1))
+    encoded = encode(picture(40, 50), "MPO", save_all=True, append_images=[second])
+    opened = Image.open(io.BytesIO(encoded), formats=augment.FORMATS)
+    assert opened.format == "MPO" and opened.n_frames == 2
+    assert apart(whole(encoded), with_pillow(encoded)).max() <= 1
+
+
+@pytest.mark.parametrize("form", ["EPS", "ICO", "PPM", "GIF", "JPEG2000"])
+def test_other_formats_are_unreadable_and_start_nothing(form, monkeypatch):
+    """An EPS, named .jpg or otherwise, would be a program that Pillow has Ghostscript run."""
+    encoded = encode(picture(32, 32), form)
+    started = []
+
+    def start(*arguments, **_):
+        started.append(arguments)
+        raise OSError("started")
+
+    for module, name in ((subprocess, "Popen"), (os, "system"), (os, "posix_spawn")):
+        monkeypatch.setattr(module, name, start)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    with pytest.raises(UnreadableImage) as caught:
+        whole(encoded)
+    assert not started
+    assert "not an image (JPEG, PNG" in str(caught.value)
 
 
 def test_sixteen_bit_grey_keeps_its_upper_bits():

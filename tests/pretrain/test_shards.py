@@ -217,8 +217,10 @@ def test_a_pack_of_another_format(images, tmp_path):
     pack_images(images, tmp_path / "pack", **OPTIONS)
     pack = json.loads((tmp_path / "pack/pack.json").read_text())
     (tmp_path / "pack/pack.json").write_text(json.dumps(pack | {"format": 99}))
-    with pytest.raises(BadDataError, match="format 99"):
+    with pytest.raises(BadDataError, match=r"(?s)format 99.*update lightvit_bench"):
         open_source(tmp_path / "pack")
+    with pytest.raises(BadDataError, match="format 99"):
+        pack_images(images, tmp_path / "pack", **OPTIONS)
 
 
 def test_unreadable_images_are_left_out_and_named(images, tmp_path):
@@ -261,3 +263,51 @@ def test_options_out_of_range(images, tmp_path, wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         pack_images(images, tmp_path / "pack", **OPTIONS | wrong)
     assert not (tmp_path / "pack").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"workers": -1}, {"max_unreadable": -0.1}, {"max_unreadable": 2},
+                                   {"max_unreadable": float("nan")}])  # fmt: skip
+def test_workers_and_shares_out_of_range(images, tmp_path, wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        pack_images(images, tmp_path / "pack", **OPTIONS | wrong)
+
+
+@pytest.mark.parametrize("out", ["images", "link", "images/a/..", "."])
+def test_a_pack_does_not_take_the_place_of_its_source(images, tmp_path, out):
+    (tmp_path / "link").symlink_to(images)
+    before = names(open_source(images))
+    for source in (images, tmp_path / "link"):
+        with pytest.raises(ConfigError, match="its own source"):
+            pack_images(source, tmp_path / out, **OPTIONS)
+    assert names(open_source(images)) == before
+    assert not (tmp_path / out / "packing.json").exists()
+
+
+def test_a_pack_of_a_pack_is_made_elsewhere(images, tmp_path):
+    pack_images(images, tmp_path / "one", **OPTIONS)
+    before = content(tmp_path / "one")
+    with pytest.raises(ConfigError, match="its own source"):
+        pack_images(tmp_path / "one", tmp_path / "one", **OPTIONS | {"short_side": 24})
+    assert content(tmp_path / "one") == before
+    assert pack_images(tmp_path / "one", tmp_path / "two", **OPTIONS).copied == 11
+
+
+def test_a_pack_below_its_source_confuses_nothing(images, tmp_path):
+    digest = open_source(images).digest
+    report = pack_images(images, images / "a/pack", **OPTIONS)
+    assert open_source(images).digest == digest, "a pack's files are no images"
+    assert pack_images(images, images / "a/pack", **OPTIONS).kept == report.shards
+    assert isinstance(open_source(images / "a/pack"), ShardSource)
+    pack_images(images, tmp_path / "outside", **OPTIONS)
+    assert content(images / "a/pack") == content(tmp_path / "outside")
+
+
+def test_names_that_are_no_text_are_packed_and_told(images, tmp_path):
+    """Bytes that are not UTF-8, and a line break, in names of images good and bad."""
+    good, bad = (os.fsdecode(name) for name in (b"a/\xff\n.jpg", b"a/\xfe\n.jpg"))
+    (images / good).write_bytes(encode(48, 50))
+    (images / bad).write_bytes(b"no image")
+    report = pack_images(images, tmp_path / "pack", **OPTIONS)
+    assert r"a/\udcfe\n.jpg: not an image" in str(report).encode().decode()
+    source = open_source(tmp_path / "pack")
+    assert source.read(names(source).index(good)) == encode(48, 50)

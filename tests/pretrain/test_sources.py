@@ -8,7 +8,13 @@ from contextlib import contextmanager
 import pytest
 
 from lightvit_bench.errors import BadDataError, MissingDataError
-from lightvit_bench.pretrain.sources import FolderSource, Names, open_source
+from lightvit_bench.pretrain.sources import (
+    FolderSource,
+    Names,
+    allowed_unreadable,
+    named_reasons,
+    open_source,
+)
 
 
 @pytest.fixture
@@ -119,6 +125,28 @@ def test_a_folder_that_cannot_be_listed_is_named(tree, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(BadDataError, match=r"(?s)deep.*Permission denied"):
         open_source(tree)
+
+
+def test_messages_name_files_in_a_line_each(tmp_path):
+    (tmp_path / os.fsdecode(b"a\xff\nb.txt")).touch()
+    with pytest.raises(BadDataError) as caught:
+        open_source(tmp_path)
+    assert r"a\udcff\nb.txt" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "images, share, allowed", [(1000, 0.001, 1), (999, 0.001, 1), (5000, 0.001, 5), (12, 1, 12),
+                               (5, 0.01, 1), (1_281_167, 0, 0)],
+)  # fmt: skip
+def test_how_many_may_be_unreadable(images, share, allowed):
+    assert allowed_unreadable(images, share) == allowed
+
+
+def test_unreadable_images_are_listed_and_counted():
+    pairs = [(f"{i}\n.jpg", "empty file") for i in range(23)]
+    lines = named_reasons(iter(pairs))
+    assert lines[0] == r"0\n.jpg: empty file" and len(lines) == 21 and lines[-1] == "and 3 more"
+    assert len(named_reasons(pairs[:20])) == 20 and named_reasons([]) == []
 
 
 def test_names_of_nothing():
