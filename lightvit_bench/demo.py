@@ -13,9 +13,10 @@ import numpy as np
 from lightvit_bench.data.demo_ade import CLASSES, make_demo_ade
 from lightvit_bench.data.seg_folder import find_pairs, scan
 from lightvit_bench.metrics.segmentation import SegScores, commonest_class_scores
-from lightvit_bench.openmmlab.checkpoints import latest_checkpoint
+from lightvit_bench.openmmlab.checkpoints import latest_checkpoint, run_checkpoints
 from lightvit_bench.openmmlab.run import test, train
 
+MARK = ".made_by_demo"  # in a work dir: what lies there may be made anew
 DATA = Path("data/demo/ADEChallengeData2016")  # where the configs look
 
 
@@ -47,9 +48,7 @@ def run_demo(
         print(f"      {summary.note}")
 
     images = f"data_root={(data / 'images/training').resolve()}"
-    print(
-        "[2/6] a teacher: MAE, a ViT-Small that learns to fill in hidden patches (MAE-Base's part)"
-    )
+    print("[2/6] a teacher by MAE: a ViT-Small learns to fill in hidden patches")
     teacher = _run(configs.teacher, out, images) / f"{Path(configs.teacher).stem}.safetensors"
     print("[3/6] D-MAE: a ViT-Tiny fills them in, too, and learns the teacher's attention")
     student = _run(configs.student, out, images, f"teacher={teacher}")
@@ -88,8 +87,23 @@ def _run(config: str, out: Path, *options: str) -> Path:
     work_dir = out / Path(config).stem
     print(f"      tools/train.py {config} --work-dir {work_dir} --cfg-options {' '.join(options)}")
     print(end="", flush=True)
+    _make_room(work_dir)
     train(config, work_dir=str(work_dir), cfg_options=options)
     return work_dir
+
+
+def _make_room(work_dir: Path) -> None:
+    """Remove the checkpoints of an earlier demo, beside which no pre-training would start.
+
+    Those of another run, which does not have our mark, are left: `train` refuses to start.
+    """
+    mark, found = work_dir / MARK, run_checkpoints(work_dir)
+    if found and not mark.exists():
+        return
+    for path in found:
+        path.unlink()
+    work_dir.mkdir(parents=True, exist_ok=True)
+    mark.touch()
 
 
 def baseline(data: Path) -> SegScores:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 Result = TypeVar("Result")
+_FIRST_SPEAKS = 3.0  # seconds that other processes leave to the first one's error
 
 
 class UserError(Exception):
@@ -65,11 +67,21 @@ def near_matches(name: str, known: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(name, known, n=5, cutoff=0.5) or sorted(known)
 
 
+def printable(text: str) -> str:
+    """A name in one line that every terminal and file takes.
+
+    Control characters and line breaks are escaped, and so are bytes that are not UTF-8, which
+    Python keeps as lone surrogates.
+    """
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 def run_cli(main: Callable[[], Result]) -> Result:
     """Run a tool's `main`; what a user can mend becomes a message on stderr and exit code 2.
 
-    That is a `UserError`, or the system's refusal of a file or folder. Of several processes of a
-    distributed run the first one speaks.
+    That is a `UserError`, or the system's refusal of a file or folder. Of a distributed run the
+    first process speaks at once. Another one waits a little: where all have met the same error, the
+    launcher ends it in that time, and the error is told once.
     """
     try:
         return main()
@@ -77,6 +89,9 @@ def run_cli(main: Callable[[], Result]) -> Result:
         known = isinstance(error, UserError) or error.filename is not None
         if os.environ.get("LIGHTVIT_TRACEBACK") or not known:
             raise
-        if os.environ.get("RANK", "0") == "0":
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        rank = os.environ.get("RANK", "0")
+        if rank != "0":
+            time.sleep(_FIRST_SPEAKS)
+        speaker = "" if rank == "0" else f"rank {rank}: "
+        print(f"{speaker}{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         sys.exit(2)

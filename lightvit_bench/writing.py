@@ -14,7 +14,8 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     """Write a file whole or not at all.
 
     Yields a path beside the wanted one to write to. On leaving, what was written is flushed to the
-    disk and renamed; on an exception it is removed, and an older file of that name stays.
+    disk and renamed; on an exception it is removed, and an older file of that name stays. An
+    `OSError` says which file it was about: a write to a full disk does not know.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,8 +27,10 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         aside.chmod(mode)
         _flush(aside)
         os.replace(aside, path)
-    except BaseException:
+    except BaseException as error:
         aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     _flush(path.parent)
 

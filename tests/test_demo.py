@@ -1,12 +1,19 @@
 """The demo end to end, with the encoder for tests."""
 
+from pathlib import Path
+
 import cv2
 import pytest
 import torch
 
+from lightvit_bench import demo
 from lightvit_bench.checkpoint import load_encoder, read_manifest
 from lightvit_bench.demo import Configs, baseline, run_demo
-from lightvit_bench.openmmlab.checkpoints import latest_checkpoint, read_run_checkpoint
+from lightvit_bench.openmmlab.checkpoints import (
+    latest_checkpoint,
+    read_run_checkpoint,
+    run_checkpoints,
+)
 from lightvit_bench.vit import VisionTransformer
 
 
@@ -44,6 +51,24 @@ def test_demo_leaves_a_score_a_baseline_and_pictures(tiny_config, repo, tmp_path
     assert str(tmp_path / "out/demo.png") in printed
     assert len(list((tmp_path / "out/overlays").glob("*.png"))) == 30
     assert cv2.imread(str(tmp_path / "out/demo.png")).shape[1] > 2 * 3 * 160
+
+
+def test_a_second_demo_clears_what_the_first_left_and_nothing_else(tmp_path, monkeypatch):
+    """A pre-training refuses to start beside the checkpoints of another."""
+    found = []
+
+    def train(config, work_dir, cfg_options):
+        found.append([path.name for path in run_checkpoints(work_dir)])
+        (Path(work_dir) / "iter_7.pth").touch()
+        (Path(work_dir) / "notes.txt").touch()
+
+    monkeypatch.setattr(demo, "train", train)
+    for _ in range(2):
+        work_dir = demo._run("configs/demo/mae_small.py", tmp_path)
+    assert found == [[], []] and (work_dir / "notes.txt").exists()
+    (work_dir / demo.MARK).unlink()  # somebody's own run, in a folder of that name
+    demo._run("configs/demo/mae_small.py", tmp_path)
+    assert found[-1] == ["iter_7.pth"] and not (work_dir / demo.MARK).exists()
 
 
 def test_baseline_is_what_the_commonest_class_scores(demo_root):

@@ -1,8 +1,14 @@
 """Errors say what, where and which knob, on stderr, with exit code 2."""
 
+import errno
+import os
+import subprocess
+import sys
+
 import pytest
 
-from lightvit_bench.errors import MissingDataError, near_matches, run_cli
+from lightvit_bench.errors import MissingDataError, near_matches, printable, run_cli
+from lightvit_bench.writing import whole_file
 
 
 def test_details_are_aligned_below_the_message():
@@ -30,11 +36,58 @@ def test_refused_files_are_messages_and_other_system_errors_are_not(capsys):
         run_cli(lambda: (_ for _ in ()).throw(OSError("no file concerned")))
 
 
-def test_one_process_of_several_speaks(monkeypatch, capsys):
-    monkeypatch.setenv("RANK", "1")
+@pytest.mark.parametrize("rank", [0, 3])
+def test_another_process_gives_its_number_and_waits(monkeypatch, capsys, rank):
+    monkeypatch.setenv("RANK", str(rank))
+    waited = []
+    monkeypatch.setattr("time.sleep", waited.append)
     with pytest.raises(SystemExit):
-        run_cli(lambda: (_ for _ in ()).throw(MissingDataError("X")))
-    assert capsys.readouterr().err == ""
+        run_cli(lambda: (_ for _ in ()).throw(MissingDataError("X", set="A=1")))
+    speaker = f"rank {rank}: " if rank else ""
+    assert capsys.readouterr().err == f"{speaker}MissingDataError: X\n  set: A=1\n"
+    assert len(waited) == (rank != 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("raising", [{0, 1}, {1}])
+def test_under_torchrun_an_error_is_told_once_whoever_meets_it(tmp_path, repo, raising):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, time\n"
+        "from lightvit_bench.errors import ConfigError, run_cli\n"
+        "def main():\n"
+        f"    if int(os.environ['RANK']) in {raising}:\n"
+        "        raise ConfigError('this is wrong')\n"
+        "    time.sleep(60)\n"
+        "run_cli(main)\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2",
+               f"--master-port={29990 + os.getpid() % 40}", str(script)]  # fmt: skip
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(repo)}, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert done.stderr.count("ConfigError: this is wrong") == 1, done.stderr
+    assert done.stderr.count("rank 1: ConfigError") == (raising == {1})
+
+
+def test_full_disk_is_a_message(tmp_path, capsys):
+    """A write that fails does not know its file; `whole_file` does."""
+
+    def main():
+        with whole_file(tmp_path / "iter_5.pth"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(SystemExit):
+        run_cli(main)
+    assert f"No space left on device: '{tmp_path / 'iter_5.pth'}'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_are_printable_in_one_line():
+    name = os.fsdecode(b"dir/caf\xe9 \n\x1b[1m.jpg")
+    assert printable(name) == r"dir/caf\udce9 \n\x1b[1m.jpg"
+    assert printable("ordinär 日本.jpg") == "ordinär 日本.jpg"
 
 
 def test_traceback_on_request(monkeypatch):

@@ -8,6 +8,8 @@ was saved, and only then brings the tensors into the encoder asked for.
 from __future__ import annotations
 
 import logging
+import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 from torch import Tensor
 
@@ -53,6 +56,10 @@ EXTRA = "extra."
 log = logging.getLogger(__name__)
 
 
+class BrokenEncoder(CheckpointError):
+    """An encoder is not saved, for it computes NaN or infinity."""
+
+
 def save_encoder(
     path: str | PathLike,
     encoder: Encoder,
@@ -74,8 +81,8 @@ def save_encoder(
         heads_from: a key of `manifest.HEADS_FROM`.
 
     Raises:
-        CheckpointError: the encoder computes NaN or infinity, or its preset is not the registered
-            one of that name.
+        BrokenEncoder: the encoder computes NaN or infinity.
+        CheckpointError: its preset is not the registered one of that name.
         ConfigError: its preset is not registered.
     """
     preset, options = encoder.preset, Options.of(encoder)
@@ -83,7 +90,7 @@ def save_encoder(
         raise CheckpointError(f"the encoder's preset is not the registered {preset.name}.")
     print_of = fingerprint(encoder)
     if compare(print_of, print_of):
-        raise CheckpointError(
+        raise BrokenEncoder(
             "the encoder was not saved: it computes NaN or infinity.", file=str(path)
         )
     groups = {group: dict(tensors) for group, tensors in (extra or {}).items() if tensors}
@@ -116,8 +123,18 @@ def save_encoder(
         for name, tensor in members.items():
             tensors[f"{EXTRA}{group}.{name}"] = _stored(tensor)
     with whole_file(path) as aside:
-        safetensors.torch.save_file(tensors, aside, {KEY: manifest.to_json()})
+        try:
+            safetensors.torch.save_file(tensors, aside, {KEY: manifest.to_json()})
+        except safetensors.SafetensorError as error:
+            _raise_as_os_error(error)
+            raise
     return manifest
+
+
+def _raise_as_os_error(error: safetensors.SafetensorError) -> None:
+    """Raise what the system said to the library ("os error 28": no space) as Python has it."""
+    if number := re.search(r"\(os error (\d+)\)", str(error)):
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _stored(tensor: Tensor) -> Tensor:
@@ -261,9 +278,10 @@ def _read_bare(path: str | PathLike, preset: ViTPreset | HieraPreset | None) -> 
     hint = conversion_hint(path, state)
     is_tensors = isinstance(state, Mapping) and all(isinstance(v, Tensor) for v in state.values())
     if not is_tensors or "pos_embed" not in state:
-        raise CheckpointError(
-            "this is a file of another project, or not an encoder's.", file=str(path), **hint
-        )
+        what = "this is a file of another project, or not an encoder's."
+        if "export" in hint:
+            what = "this is the checkpoint of a pre-training, which holds an encoder among others."
+        raise CheckpointError(what, file=str(path), **hint)
     if preset is None:
         raise CheckpointError(
             "the checkpoint has no manifest: its head count cannot be told.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,23 @@ def default_hint(path: str | PathLike) -> dict[str, str]:
 
 
 def conversion_hint(path: str | PathLike, content: Any) -> dict[str, str]:
-    """The command that converts a foreign file, with the converters whose files look like it."""
+    """The command that makes an encoder of a file that is none, as details of an error.
+
+    A run's checkpoint is exported; a foreign file is converted, by one of the converters whose
+    files look like it.
+    """
+    if _is_run_checkpoint(content):
+        return {"export": f"tools/export_pretrained.py CONFIG {path} OUT.safetensors"}
     names = matching_converters(content)
     command = f"tools/convert_checkpoint.py {path} OUT.safetensors --from"
     if not names:
         return {"convert": f"{command} NAME (no converter's files look like it)"}
     return {"convert": f"{command} {' | '.join(names)}"}
+
+
+def _is_run_checkpoint(content: Any) -> bool:
+    """Whether a pre-training of ours wrote it: mmengine's parts, our encoder's names."""
+    if not isinstance(content, Mapping) or not {"meta", "state_dict"} <= content.keys():
+        return False
+    state = content["state_dict"]
+    return isinstance(state, Mapping) and any(str(n).startswith("method.encoder.") for n in state)

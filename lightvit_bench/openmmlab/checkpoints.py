@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 from pickle import UnpicklingError
 
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import Hook
 from mmengine.logging.history_buffer import HistoryBuffer
-from mmengine.model import is_model_wrapper
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from lightvit_bench.checkpoint import read_torch
 from lightvit_bench.checkpoint.fit import misfits, refuse_misfits
 from lightvit_bench.errors import CheckpointError, ConfigError
+from lightvit_bench.openmmlab.bare import bare_model
 from lightvit_bench.writing import whole_file
 
 
@@ -74,8 +75,8 @@ class FittingCheckpoint(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Compare the checkpoint's weights with the model's."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        refuse_misfit(model, checkpoint.get("state_dict", {}), runner._load_from, self.part)
+        weights = checkpoint.get("state_dict", {})
+        refuse_misfit(bare_model(runner), weights, runner._load_from, self.part)
 
 
 def load_from_local(path: str, map_location=None) -> dict:
@@ -130,15 +131,19 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
     return next(iter(run_checkpoints(work_dir)), None)
 
 
-def checkpoint_to_resume(work_dir: str | Path, mode: bool | str) -> tuple[Path, dict] | None:
+def checkpoint_to_resume(
+    work_dir: str | Path, mode: bool | str, *, beside_others: bool = True
+) -> tuple[Path, dict] | None:
     """The newest checkpoint in `work_dir` and what it holds; None if the run starts anew.
 
     Args:
         mode: False not to resume, True if there must be something to resume, "auto" to start from
             the beginning where there is nothing.
+        beside_others: whether a run may start where another has left its checkpoints. The newest
+            file would then be the one of the highest number, whichever run it is of.
 
     Raises:
-        ConfigError: there is nothing to resume, or another `mode`.
+        ConfigError: there is nothing to resume; there is, and a run would start; another `mode`.
         CheckpointError: the newest checkpoint is damaged, unsafe or not of a run. An older one is
             named, never taken.
     """
@@ -146,6 +151,13 @@ def checkpoint_to_resume(work_dir: str | Path, mode: bool | str) -> tuple[Path, 
         raise ConfigError(f"resume={mode!r}.", knows="False, True, 'auto'")
     found, first = run_checkpoints(work_dir), os.environ.get("RANK", "0") == "0"
     if not mode:
+        if found and not beside_others:
+            raise ConfigError(
+                f"{work_dir} holds {found[0].name} of an earlier run.",
+                go_on_with_it="--resume",
+                or_start_anew="in another folder: --work-dir ANOTHER",
+                or_delete_it=f"rm {shlex.quote(str(work_dir))}/iter_*.pth",
+            )
         if found and first:
             print(f"{work_dir} holds {found[0].name} of an earlier run; this one starts anew")
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def train(
     Returns the runner, trained.
 
     Raises:
-        UserError: what the config names is missing, damaged or contradictory.
+        UserError: what the config names is missing, damaged or contradictory; a pre-training would
+            start in the folder of another.
         SystemExit: a pre-training was told to end (SIGTERM); it is saved.
     """
     cfg = load_config(config, cfg_options)
@@ -55,15 +57,13 @@ def train(
         use_mixed_precision(cfg)
     if cfg.get("resume"):
         raise ConfigError("resume=True in a config has no effect.", use="--resume")
-    found = checkpoint_to_resume(cfg.work_dir, resume)
-    checkpoint = None
-    if found:
-        cfg.resume, checkpoint = True, found[1]
+    found = checkpoint_to_resume(cfg.work_dir, resume, beside_others=not is_pretraining(cfg))
     cfg.launcher = launcher
+    _check_visualizer(cfg)
     with explain_config_errors(cfg):
-        hooks = _prepare(cfg, checkpoint)
+        hooks = _prepare(cfg, found)
         if found:
-            cfg.load_from = str(found[0])
+            cfg.resume, cfg.load_from = True, str(found[0])
         runner = _build_runner(cfg, launcher)
         for hook in hooks:
             runner.register_hook(hook)
@@ -71,19 +71,32 @@ def train(
     return runner
 
 
-def _prepare(cfg: Config, checkpoint: dict | None) -> list[Hook]:
+def _check_visualizer(cfg: Config) -> None:
+    """`ConfigError` if the log is to go where nothing is installed that writes it."""
+    backends = (cfg.get("visualizer") or {}).get("vis_backends") or []
+    types = [backend.get("type") for backend in backends if isinstance(backend, dict)]
+    wanted = "TensorboardVisBackend" in types
+    if wanted and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError(
+            "TensorboardVisBackend is among the vis_backends, and TensorBoard is not installed.",
+            do="pip install tensorboard   (also: pip install -e '.[tensorboard]')",
+            or_leave="it out of vis_backends",
+        )
+
+
+def _prepare(cfg: Config, found: tuple[Path, dict] | None) -> list[Hook]:
     """Complete and check a config before anything is built; hooks to train with.
 
-    `checkpoint` is what the run goes on from, if it does.
+    `found` is the checkpoint that the run goes on from, if it does, and what it holds.
     """
     if is_pretraining(cfg):
         from lightvit_bench.pretrain.prepare import prepare_pretraining
 
-        return prepare_pretraining(cfg, checkpoint)
-    if checkpoint or cfg.get("load_from"):
+        return prepare_pretraining(cfg, found)
+    if found or cfg.get("load_from"):
         cfg.model.backbone.init = "random"  # the checkpoint brings the weights
         # A run may start from one with other classes; it goes on from its own alone.
-        return [FittingCheckpoint("" if checkpoint else "backbone.")]
+        return [FittingCheckpoint("" if found else "backbone.")]
     check_init(cfg.model)
     return []
 

@@ -15,15 +15,41 @@ from torch.utils.data import DataLoader
 
 import lightvit_bench.registry  # noqa: F401  (our classes)
 from lightvit_bench.bench.flops import count_cost
+from lightvit_bench.compat import cpu_computes_bfloat16
+from lightvit_bench.errors import ConfigError
 from lightvit_bench.openmmlab.config import load_config
 from lightvit_bench.openmmlab.device import adapt_to_device
 from lightvit_bench.pretrain.dataset import PretrainImages, collate_images
 from lightvit_bench.pretrain.mae import MaskedAutoencoder
 from lightvit_bench.pretrain.model import Pretraining
+from lightvit_bench.pretrain.prepare import settle_precision
 from lightvit_bench.pretrain.sampler import EpochSampler
 from lightvit_bench.vit.patches import take_tokens, to_patches
 
 CONFIGS = {"mae": "configs/pretrain/mae_tiny.py", "dmae": "configs/pretrain/dmae_tiny.py"}
+
+
+def check_options(
+    *, device: str, precision: str, batch: int, turns: int, workers: int, threads: int
+) -> None:
+    """Raise `ConfigError` for what `tools/bench_pretrain.py` cannot measure, or not here."""
+    counts = (
+        (batch, 1, "batch"),
+        (turns, 1, "turns"),
+        (workers, 0, "workers"),
+        (threads, 1, "threads"),
+    )
+    wrong = [f"--{name} {low} or more, not {count}" for count, low, name in counts if count < low]
+    if wrong:
+        raise ConfigError("there is nothing to measure.", set=wrong)
+    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    name = "cuda:0" if device == "cuda" else device
+    if name not in there:
+        raise ConfigError(f"there is no device {device!r}.", there_is=", ".join(there))
+    if device == "cpu" and precision == "fp16":
+        raise ConfigError("a CPU trains in bf16 or fp32.", set="--precision")
+    if device == "cpu" and precision == "bf16" and not cpu_computes_bfloat16():
+        raise ConfigError("this CPU has no bfloat16 instructions.", set="--precision fp32")
 
 
 @dataclass(frozen=True)
@@ -57,6 +83,7 @@ def build(
         cfg.optim_wrapper.pop(option, None)
     if precision != "fp32":
         cfg.optim_wrapper.dtype = {"bf16": "bfloat16", "fp16": "float16"}[precision]
+    settle_precision(cfg.optim_wrapper)
     if device == "cpu":
         adapt_to_device(cfg)
     torch.manual_seed(0)

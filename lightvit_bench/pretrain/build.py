@@ -16,7 +16,7 @@ from lightvit_bench.pretrain.mae import MaskedAutoencoder
 from lightvit_bench.pretrain.taps import Wanted, freeze_behind
 from lightvit_bench.pretrain.teacher import Teacher, check_pair
 from lightvit_bench.pretrain.unmasked import UnmaskedStudent
-from lightvit_bench.vit import Hiera, ViTPreset, VisionTransformer, get_preset
+from lightvit_bench.vit import Hiera, VisionTransformer, ViTPreset, get_preset
 
 RANDOM = "random"
 

@@ -86,6 +86,9 @@ def plot_losses(runs: Mapping[str, Sequence[Mapping[str, float]]], out: str | Pa
             points = [(record["epoch"], record[part]) for record in records if part in record]
             if points:
                 panel.plot(*zip(*points, strict=True), label=label)
+        values = [value for line in panel.lines for value in line.get_ydata() if value > 0]
+        if values and max(values) > 100 * min(values):  # attention falls by powers of ten
+            panel.set_yscale("log")
         panel.set(xlabel="epoch", title=part.removeprefix("loss_") + " loss")
         panel.grid(alpha=0.3)
         panel.legend(frameon=False)

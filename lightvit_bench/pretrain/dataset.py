@@ -20,14 +20,14 @@ from itertools import islice
 
 import cv2
 import torch
-from mmengine.dist import all_gather_object
+from mmengine.dist import all_gather_object, is_distributed
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, FUNCTIONS, HOOKS
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from lightvit_bench.data.roots import resolve_root
-from lightvit_bench.errors import BadDataError
+from lightvit_bench.errors import BadDataError, printable
 from lightvit_bench.openmmlab.replay import Draw
 from lightvit_bench.pretrain.augment import (
     MODES,
@@ -37,10 +37,9 @@ from lightvit_bench.pretrain.augment import (
     open_image,
 )
 from lightvit_bench.pretrain.sampler import EpochSampler
-from lightvit_bench.pretrain.sources import open_source
+from lightvit_bench.pretrain.sources import allowed_unreadable, named_reasons, open_source
 
 _IN_A_ROW = 20  # unreadable images after which it is not single files that are damaged
-_NAMED = 20
 _KNOBS = {
     "set": "--cfg-options train_dataloader.dataset.max_unreadable=0.01   to tolerate more",
     "help": "docs/pretraining_data.md#unreadable-and-small-images",
@@ -112,7 +111,7 @@ class PretrainImages(Dataset):
             return {"inputs": inputs, "index": used, "replaced": replaced, "small": small}
         raise BadDataError(
             f"{len(replaced)} images in a row cannot be read.",
-            images=[f"{self.source.name(i)}: {why}" for i, why in replaced],
+            images=[f"{printable(self.source.name(i))}: {why}" for i, why in replaced],
             of=self.source.describe(),
         )
 
@@ -156,9 +155,11 @@ def collate_images(samples: Sequence[dict]) -> dict:
 class ImageReport(Hook):
     """Tells of unreadable images as they come, once each, and of small ones; ends a hopeless run.
 
-    Every rank judges what it has met itself; rank 0 tells of all at the end.
+    Ranks of a distributed run tell one another what they have met now and then and at the end, and
+    judge all of it together.
 
     Args:
+        interval: iterations from one such exchange to the next; one process judges in each.
         small_after: iterations after which it first says how many images were smaller than the
             crop, if any was.
 
@@ -166,9 +167,10 @@ class ImageReport(Hook):
         BadDataError: more distinct images are unreadable than the data set's `max_unreadable`.
     """
 
-    def __init__(self, small_after: int = 100):
-        self.small_after = small_after
-        self.unreadable: dict[int, str] = {}
+    def __init__(self, small_after: int = 100, interval: int = 50):
+        self.small_after, self.interval = small_after, interval
+        self.unreadable: dict[int, str] = {}  # met here
+        self.known: dict[int, str] = {}  # met anywhere, as of the last exchange
         self.small = self.images = self.iterations = 0
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
@@ -177,12 +179,9 @@ class ImageReport(Hook):
         for index, reason in data_batch["replaced"]:
             if index not in self.unreadable:
                 self.unreadable[index] = reason
-                print_log(
-                    f"unreadable, replaced by the next: {dataset.names([index])[0]}: {reason}",
-                    logger="current",
-                    level=logging.WARNING,
-                )
-        self._judge(dataset)
+                _tell(dataset, index, reason)
+        if not is_distributed() or (batch_idx + 1) % self.interval == 0:
+            self._judge(dataset)
         self.images += len(data_batch["inputs"])
         self.small += data_batch["small"]
         self.iterations += 1
@@ -195,36 +194,47 @@ class ImageReport(Hook):
             )
 
     def after_train(self, runner) -> None:
-        """Say what all ranks have met."""
-        unreadable, small, images = {}, 0, 0
-        for part in all_gather_object((self.unreadable, self.small, self.images)):
-            unreadable.update(part[0])
-            small, images = small + part[1], images + part[2]
+        """Judge once more, and say what all ranks have met."""
         dataset = runner.train_dataloader.dataset
+        self._judge(dataset)
+        parts = all_gather_object((self.small, self.images))
+        small, images = map(sum, zip(*parts, strict=True))
         summary = (
             f"of {images:,} images drawn {small:,} were smaller than the crop of "
-            f"{dataset.augment.size} (enlarged); unreadable files: {len(unreadable):,}"
+            f"{dataset.augment.size} (enlarged); unreadable files: {len(self.known):,}"
         )
-        print_log("\n  ".join([summary, *_named(dataset, unreadable)]), logger="current")
+        print_log("\n  ".join([summary, *_named(dataset, self.known)]), logger="current")
 
     def _judge(self, dataset: PretrainImages) -> None:
-        allowed = int(dataset.max_unreadable * len(dataset))
-        allowed = max(allowed, 1 if dataset.max_unreadable > 0 else 0)
-        if len(self.unreadable) > allowed:
+        """Exchange what is new, and raise on every rank alike if all of it is too much."""
+        new = {index: why for index, why in self.unreadable.items() if index not in self.known}
+        for part in all_gather_object(new):
+            for index, reason in part.items():
+                if index not in self.known and index not in self.unreadable:
+                    _tell(dataset, index, reason)  # met by another rank, whose log is silent
+                self.known[index] = reason
+        allowed = allowed_unreadable(len(dataset), dataset.max_unreadable)
+        if len(self.known) > allowed:
             raise BadDataError(
-                f"{len(self.unreadable):,} of {len(dataset):,} images cannot be read, "
+                f"{len(self.known):,} of {len(dataset):,} images cannot be read, "
                 f"{allowed:,} may (max_unreadable={dataset.max_unreadable:g}).",
-                images=_named(dataset, self.unreadable),
+                images=_named(dataset, self.known),
                 of=dataset.source.describe(),
                 **_KNOBS,
             )
 
 
+def _tell(dataset: PretrainImages, index: int, reason: str) -> None:
+    name = printable(dataset.names([index])[0])
+    print_log(
+        f"unreadable, replaced by the next: {name}: {reason}",
+        logger="current",
+        level=logging.WARNING,
+    )
+
+
 def _named(dataset: PretrainImages, unreadable: dict[int, str]) -> list[str]:
-    first = islice(sorted(unreadable.items()), _NAMED)
-    lines = [f"{dataset.names([index])[0]}: {reason}" for index, reason in first]
-    more = len(unreadable) - _NAMED
-    return [*lines, f"and {more:,} more"] if more > 0 else lines
+    return named_reasons((dataset.source.name(i), why) for i, why in sorted(unreadable.items()))
 
 
 def loader_rate(

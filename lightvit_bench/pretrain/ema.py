@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
 from lightvit_bench.errors import CheckpointError, ConfigError
+from lightvit_bench.openmmlab.bare import bare_model
 
 KEY = "weight_average"  # in a run's checkpoint
 
@@ -99,11 +99,6 @@ def find_average(runner) -> WeightAverage | None:
         if isinstance(hook, WeightAverage) and hook.average is not None:
             return hook
     return None
-
-
-def bare_model(runner) -> nn.Module:
-    """The runner's model without the wrapper of distributed training."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -15,15 +15,12 @@ from mmengine.registry import HOOKS
 from torch import nn
 
 from lightvit_bench.checkpoint import Manifest, Parent, save_encoder
+from lightvit_bench.checkpoint.encoder import BrokenEncoder
 from lightvit_bench.errors import CheckpointError
-from lightvit_bench.pretrain.ema import (
-    KEY,
-    bare_model,
-    copy_weights,
-    find_average,
-    trained_parameters,
-)
+from lightvit_bench.openmmlab.bare import bare_model
+from lightvit_bench.pretrain.ema import KEY, copy_weights, find_average, trained_parameters
 from lightvit_bench.pretrain.load import load_run
+from lightvit_bench.pretrain.log import find_log
 from lightvit_bench.pretrain.resume import META as RUN
 
 EPOCHS = "epochs_done"  # in a run checkpoint's meta data
@@ -111,7 +108,8 @@ class ExportEncoder(Hook):
         name: of the file, without suffix, instead of the config's.
 
     Raises:
-        CheckpointError: the encoder computes NaN or infinity; the file of before stays.
+        TrainingError: the encoder computes NaN or infinity, though its weights may be finite; the
+            file of before stays, and no checkpoint is written.
     """
 
     priority = "LOW"
@@ -144,7 +142,13 @@ class ExportEncoder(Hook):
         epochs = self.epochs(runner, done)
         for averaged in (False, True) if hook else (False,):
             with hook.applied(model) if averaged else nullcontext():
-                export_model(model, self.path(runner, averaged=averaged), epochs=epochs)
+                try:
+                    export_model(model, self.path(runner, averaged=averaged), epochs=epochs)
+                except BrokenEncoder as error:
+                    if (log := find_log(runner)) is None:
+                        raise
+                    what = f"the encoder computes NaN or infinity after iteration {done:,}"
+                    raise log.error_now(runner, what) from error
         self.exported_at = done
 
     def epochs(self, runner, done: int) -> int:

@@ -16,8 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from torch import Tensor
 
-from lightvit_bench.errors import TrainingError
-from lightvit_bench.openmmlab.checkpoints import latest_checkpoint
+from lightvit_bench.errors import TrainingError, printable
 
 _NAMED = 8  # images of a batch that an error names; a file has all
 
@@ -104,6 +103,7 @@ class TrainingLog(Hook):
         self.interval = interval
         self.queue = LossQueue()
         self.failed: Step | None = None  # the first one with a loss that is not finite
+        self.latest: Step | None = None
 
     def before_train(self, runner) -> None:
         """Start the clocks."""
@@ -118,7 +118,8 @@ class TrainingLog(Hook):
         """Note the losses of a step, look at those that have arrived, print if it is time."""
         lr = max(group["lr"] for group in runner.optim_wrapper.optimizer.param_groups)
         index = data_batch.get("index") if isinstance(data_batch, dict) else None
-        self.queue.put(Step(batch_idx + 1, lr, index), outputs)
+        self.latest = Step(batch_idx + 1, lr, index)
+        self.queue.put(self.latest, outputs)
         self._gather(wait=False)
         if self.failed is not None and not is_distributed():
             self.settle(runner)
@@ -141,14 +142,22 @@ class TrainingLog(Hook):
         With `weights` those of the model too, which a gradient may spoil under a finite loss.
         """
         self._gather(wait=True)
-        report = None if self.failed is None else self._report(runner, self.failed)
-        if report is None and weights and not _weights_finite(runner.model):
+        report = None
+        if self.failed is not None:
+            what = f"the loss is not finite in iteration {self.failed.number:,}"
+            report = self._report(runner, self.failed, what)
+        elif weights and not _weights_finite(runner.model):
             done = runner.iter + 1
             report = dict(number=done, what=f"weights are not finite after iteration {done:,}")
         reports = all_gather_object(report) if is_distributed() else [report]
         reports = sorted(filter(None, reports), key=lambda report: report["number"])
         if reports:  # the rank where it began: gradients have spread it since
             raise self._error(runner, reports[0])
+
+    def error_now(self, runner, what: str) -> TrainingError:
+        """The error of a run that is found broken behind its newest step; asks no other rank."""
+        self._gather(wait=True)
+        return self._error(runner, self._report(runner, self.latest, what))
 
     def _gather(self, *, wait: bool) -> None:
         """Add the losses that have arrived to the interval, up to one that is not finite."""
@@ -159,19 +168,23 @@ class TrainingLog(Hook):
             for name, loss in step.losses.items():
                 self.sums[name] += loss
 
-    def _report(self, runner, step: Step) -> dict:
+    def _report(self, runner, step: Step, what: str) -> dict:
         report = dict(
             number=step.number,
-            what=f"the loss is not finite in iteration {step.number:,}",
+            what=what,
             losses=", ".join(f"{name} {loss:.4g}" for name, loss in step.losses.items()),
             learning_rate=f"{step.lr:.4g}",
         )
         names = getattr(runner.train_dataloader.dataset, "names", None)
         if step.index is not None and names is not None:
-            images = names(step.index.tolist())
+            images = [printable(name) for name in names(step.index.tolist())]
             path = Path(runner.work_dir) / f"not_finite_{step.number}_rank{runner.rank}.txt"
-            path.write_text("\n".join(images) + "\n")
-            report["images"] = [*images[:_NAMED], f"all {len(images):,} of the batch: {path}"]
+            where = str(path)
+            try:
+                path.write_text("\n".join(images) + "\n", encoding="utf-8")
+            except OSError as error:  # a full disk must not hide what happened
+                where = f"not written, {error}"
+            report["images"] = [*images[:_NAMED], f"all {len(images):,} of the batch: {where}"]
         return report
 
     def _error(self, runner, report: dict) -> TrainingError:
@@ -182,11 +195,10 @@ class TrainingLog(Hook):
             tries.append("bfloat16 instead of float16: optim_wrapper.dtype=bfloat16")
         if not wrapper.clip_grad_kwargs:
             tries.append("bounded gradients: clip_grad=dict(max_norm=1.0) in optim_wrapper")
-        newest = latest_checkpoint(runner.work_dir)
         return TrainingError(
             f"{report.pop('what')}.",
             **report,
-            **{"try": tries, "last_good_checkpoint": str(newest or "none yet")},
+            **{"try": tries, "last_good_checkpoint": str(runner.train_loop.saved or "none yet")},
         )
 
     def _print(self, runner, done: int, lr: float) -> None:
@@ -222,6 +234,11 @@ class TrainingLog(Hook):
             f"ETA {timedelta(seconds=record['eta'])}"
         )
         self._start_interval(runner)
+
+
+def find_log(runner) -> TrainingLog | None:
+    """The runner's `TrainingLog`, if it has one."""
+    return next((hook for hook in runner.hooks if isinstance(hook, TrainingLog)), None)
 
 
 def runner_device(runner) -> torch.device:

@@ -13,7 +13,6 @@ from mmengine.runner.base_loop import BaseLoop
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 
 from lightvit_bench.errors import ConfigError
-from lightvit_bench.openmmlab.checkpoints import latest_checkpoint
 from lightvit_bench.pretrain.signals import Interrupted, StopSignals, wait_for_ranks
 
 
@@ -30,6 +29,7 @@ class EpochIterLoop(IterBasedTrainLoop):
     Attributes:
         epoch_length: iterations of an epoch.
         waited: seconds spent waiting for batches, since the process started.
+        saved: the newest checkpoint of this run, written by it or gone on from; None before.
 
     On SIGTERM, SIGUSR1 and Ctrl-C hooks are called with `on_stop` at the end of the iteration,
     where `RunCheckpoint` saves, and the process ends.
@@ -60,10 +60,13 @@ class EpochIterLoop(IterBasedTrainLoop):
         self.stop_training = False  # mmengine's hooks may set it
         self.dataloader_iterator = _InfiniteDataloaderIterator(self.dataloader)
         self.waited = 0.0
+        self.saved: str | None = None
 
     def run(self) -> torch.nn.Module:
         """Train from the current iteration to the last one."""
         runner = self.runner
+        if runner._resume:
+            self.saved = runner._load_from
         with StopSignals(runner.timestamp) as stop:
             try:
                 runner.call_hook("before_train")
@@ -96,10 +99,9 @@ class EpochIterLoop(IterBasedTrainLoop):
 
     def _leave(self, stop: StopSignals) -> None:
         self.runner.call_hook("on_stop")
-        newest = latest_checkpoint(self.runner.work_dir)
         print_log(
             f"{stop.name()}: stopped after iteration {self._iter + 1} of {self._max_iters}. "
-            f"Saved in {newest}; the same command with --resume goes on from there.",
+            f"Saved in {self.saved}; the same command with --resume goes on from there.",
             logger="current",
             level=logging.WARNING,
         )

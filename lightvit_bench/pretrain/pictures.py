@@ -17,7 +17,7 @@ from mmengine.visualization import LocalVisBackend
 from torch import Tensor
 
 from lightvit_bench.errors import ConfigError
-from lightvit_bench.pretrain.ema import bare_model
+from lightvit_bench.openmmlab.bare import bare_model
 from lightvit_bench.writing import whole_file
 
 LINE, GAP = 2, 6  # pixels of white: around a picture, and more between two rows' worth of them

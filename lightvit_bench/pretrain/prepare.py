@@ -13,14 +13,19 @@ from lightvit_bench.errors import CheckpointError, ConfigError
 from lightvit_bench.openmmlab.backbone import check_init
 from lightvit_bench.openmmlab.checkpoints import FittingCheckpoint
 from lightvit_bench.openmmlab.device import world_size
-from lightvit_bench.pretrain.resume import RunIdentity, describe_config, require_same_config
+from lightvit_bench.pretrain.resume import (
+    RunIdentity,
+    describe_config,
+    describe_rest,
+    require_same_config,
+)
 
 
-def prepare_pretraining(cfg: Config, checkpoint: dict | None) -> list[Hook]:
+def prepare_pretraining(cfg: Config, found: tuple[Path, dict] | None) -> list[Hook]:
     """Complete and check a config of pre-training before anything is built.
 
     Args:
-        checkpoint: what the run goes on from; None if it starts.
+        found: the checkpoint that the run goes on from, and what it holds; None if it starts.
 
     Returns:
         Hooks to train with.
@@ -41,20 +46,27 @@ def prepare_pretraining(cfg: Config, checkpoint: dict | None) -> list[Hook]:
         loader.pop("pin_memory", None)  # PyTorch warns
     if cfg.launcher != "none":
         cfg.setdefault("model_wrapper_cfg", dict(type="PretrainDDP"))
-    _settle_precision(cfg.optim_wrapper)
+    settle_precision(cfg.optim_wrapper)
     description = describe_config(cfg, ranks)
-    hooks = [RunIdentity(description)]
-    if checkpoint is not None:
-        require_same_config(checkpoint, description, cfg.work_dir)
+    hooks = [RunIdentity(description, describe_rest(cfg))]
+    if found is not None:
+        path, checkpoint = found
+        require_same_config(checkpoint, description, path)
         cfg.model.backbone.init = "random"  # the checkpoint brings the weights
         hooks.append(FittingCheckpoint())
     check_init(cfg.model)
     if distill := cfg.model.get("distill"):
+        if not distill.get("teacher"):
+            raise ConfigError(
+                f"model.distill of {cfg.filename} has no teacher.",
+                set="model.distill.teacher=dict(preset=..., init=FILE)",
+                example="configs/pretrain/dmae_tiny.py",
+            )
         _check_teacher(distill.teacher, cfg.model.get("data_preprocessor", {}))
     return hooks
 
 
-def _settle_precision(wrapper: dict) -> None:
+def settle_precision(wrapper: dict) -> None:
     """Let one option choose: `type=OptimWrapper` for float32, `dtype` among the others."""
     if wrapper.get("type") == "OptimWrapper":
         for option in ("dtype", "loss_scale"):

@@ -1,24 +1,31 @@
 """What a run is, written into its checkpoints and compared before it goes on.
 
-    meta["run"] = {"config": ..., "data": {"images": ..., "digest": ...}, "parents": [...]}
+    meta["run"] = {
+        "config": ..., "rest": ..., "data": {"images": ..., "digest": ...}, "parents": [...]
+    }
 
-Plain JSON. Entries that cannot change a result beyond rounding are left out: folders, intervals,
-workers, precision, how a batch is spread over GPUs.
+Plain JSON. Entries that cannot change a result beyond rounding (folders, workers, precision, how a
+batch is spread over GPUs) are not in "config", which must be equal, but in "rest", with the custom
+hooks: a run goes on with others, and says so.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import is_model_wrapper
+from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
 from lightvit_bench.errors import CheckpointError, ConfigError
-from lightvit_bench.pretrain.log import TrainingLog
+from lightvit_bench.openmmlab.bare import bare_model
+from lightvit_bench.pretrain.log import find_log
 
 META = "run"
 SECTIONS = (
@@ -46,14 +53,33 @@ WITHOUT_EFFECT = (
 
 def describe_config(cfg: Config, world_size: int = 1) -> dict:
     """The entries of a config that decide the result, by dotted name, as plain JSON values."""
-    sections = {name: cfg[name] for name in SECTIONS if cfg.get(name) is not None}
     entries = {
-        name: value
-        for name, value in _flat(json.loads(json.dumps(_plain(sections)))).items()
-        if not any(fnmatchcase(name, pattern) for pattern in WITHOUT_EFFECT)
+        name: value for name, value in _entries(cfg, SECTIONS).items() if not _without_effect(name)
     }
     entries["images_per_step"] = cfg.train_dataloader.batch_size * world_size
     return entries
+
+
+def describe_rest(cfg: Config) -> dict:
+    """The entries that may change between a run's beginning and its end, and its custom hooks."""
+    entries = {
+        name: value for name, value in _entries(cfg, SECTIONS).items() if _without_effect(name)
+    }
+    hooks = [hook for hook in cfg.get("custom_hooks") or () if isinstance(hook, dict)]
+    by_type = {
+        str(hook.get("type")): {key: value for key, value in hook.items() if key != "type"}
+        for hook in hooks
+    }
+    return entries | _flat(json.loads(json.dumps(_plain(by_type))), "custom_hooks")
+
+
+def _entries(cfg: Config, sections: Iterable[str]) -> dict:
+    found = {name: cfg[name] for name in sections if cfg.get(name) is not None}
+    return _flat(json.loads(json.dumps(_plain(found))))
+
+
+def _without_effect(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in WITHOUT_EFFECT)
 
 
 def _plain(value):
@@ -121,24 +147,28 @@ def _ways_out(path: str | Path) -> dict:
 class RunIdentity(Hook):
     """Writes into every checkpoint what run it is of; refuses one of other images or teachers.
 
+    What differs and may is told, a line each.
+
     Args:
         description: of the config (`describe_config`), compared by `require_same_config` before
             anything is built.
+        rest: `describe_rest` of the config.
     """
 
     priority = "VERY_HIGH"  # before weights that do not fit are complained of
 
-    def __init__(self, description: dict):
-        self.description = description
+    def __init__(self, description: dict, rest: dict):
+        self.description, self.rest = description, rest
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Add the description."""
         checkpoint["meta"][META] = {
             "config": self.description,
+            "rest": self.rest,
             "data": _describe_data(runner),
             "parents": [
                 {"name": parent.name, "sha256": parent.sha256}
-                for parent in getattr(_bare(runner), "parents", ())
+                for parent in getattr(bare_model(runner), "parents", ())
             ],
         }
         optimizer = checkpoint.get("optimizer", {})
@@ -156,7 +186,7 @@ class RunIdentity(Hook):
             raise ConfigError(
                 f"the run of {path} had other images.", images=count, **_ways_out(path)
             )
-        model = _bare(runner)
+        model = bare_model(runner)
         known = {parent["sha256"]: parent["name"] for parent in run["parents"]}
         built = list(getattr(model, "parents", ()))
         for parent in built:
@@ -168,6 +198,8 @@ class RunIdentity(Hook):
                     now=f"{parent.name}, sha256 {parent.sha256[:12]}",
                     **_ways_out(path),
                 )
+        for line in differences(run.get("rest", self.rest), self.rest):
+            print_log(f"going on with {line}", logger="current", level=logging.WARNING)
 
 
 def _describe_data(runner) -> dict:
@@ -178,10 +210,6 @@ def _describe_data(runner) -> dict:
     return description
 
 
-def _bare(runner):
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
 @HOOKS.register_module()
 class RunCheckpoint(CheckpointHook):
     """mmengine's CheckpointHook for a run counted in iterations and thought of in epochs.
@@ -189,7 +217,8 @@ class RunCheckpoint(CheckpointHook):
         checkpoint=dict(type="RunCheckpoint", by_epoch=True, interval=10, max_keep_ckpts=3)
 
     Files are always named `iter_N.pth`. None is written once a loss or weight is not finite; one is
-    written where a signal stops the run.
+    written where a signal stops the run. An old one is removed once the new one is safely on the
+    disk, which must hold one more than `max_keep_ckpts` for that moment.
 
     Args:
         by_epoch: whether `interval` and `save_begin` count epochs.
@@ -207,6 +236,7 @@ class RunCheckpoint(CheckpointHook):
             self.interval, self.save_begin = self.interval * length, self.save_begin * length
             self.in_epochs = False
         super().before_train(runner)
+        self.kept = list(getattr(self, "keep_ckpt_ids", ()))  # iterations, the oldest first
 
     def on_stop(self, runner) -> None:
         """Save, unless this iteration just was."""
@@ -214,8 +244,27 @@ class RunCheckpoint(CheckpointHook):
             self._save_checkpoint(runner)
 
     def _save_checkpoint(self, runner) -> None:
-        for hook in runner.hooks:
-            if isinstance(hook, TrainingLog):
-                hook.settle(runner, weights=True)
+        if (log := find_log(runner)) is not None:
+            log.settle(runner, weights=True)
         super()._save_checkpoint(runner)
         self.saved = runner.iter + 1
+        runner.train_loop.saved = self.last_ckpt
+
+    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+        """Save, then remove what is too many; mmengine's removes first."""
+        keep = self.max_keep_ckpts
+        if keep > 0:
+            self.kept = [*(number for number in self.kept if number != step), step]
+            # With those that are removed below: should that not happen, a resumed run does it.
+            runner.message_hub.update_info("keep_ckpt_ids", list(self.kept))
+        self.max_keep_ckpts = -1
+        try:
+            super()._save_checkpoint_with_step(runner, step, meta)
+        finally:
+            self.max_keep_ckpts = keep
+        while 0 < keep < len(self.kept):
+            path = self.file_backend.join_path(
+                self.out_dir, self.filename_tmpl.format(self.kept.pop(0))
+            )
+            if is_main_process() and self.file_backend.isfile(path):
+                self.file_backend.remove(path)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from small_run import DISTILLED, run, small_config
+from tiny_run import DISTILLED, run, small_config
 
 from lightvit_bench.checkpoint import load_encoder
 from lightvit_bench.errors import CheckpointError, ConfigError

@@ -1,5 +1,8 @@
 """What a pre-training leaves: the file that every downstream config starts from."""
 
+import errno
+import resource
+import shutil
 import subprocess
 import sys
 
@@ -7,11 +10,11 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS
-from small_run import run, small_config, small_teacher
+from tiny_run import run, small_config, small_teacher
 
 import lightvit_bench.registry  # noqa: F401
 from lightvit_bench.checkpoint import load_encoder, read_extra, read_manifest, sha256
-from lightvit_bench.errors import CheckpointError, ConfigError
+from lightvit_bench.errors import CheckpointError, ConfigError, TrainingError
 from lightvit_bench.openmmlab.backbone import ViTBackbone
 from lightvit_bench.pretrain.export import ExportEncoder, export_checkpoint, export_model
 
@@ -183,6 +186,62 @@ def test_a_broken_encoder_leaves_the_older_file(finished, tmp_path):
             bias.copy_(kept)
     assert file.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["small.safetensors"]
+
+
+@HOOKS.register_module(force=True)
+class HugeWeights(Hook):
+    """Weights that are finite and of no use, after iteration 4 of six; its loss is finite."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if batch_idx + 1 == 4:
+            with torch.no_grad():
+                for parameter in runner.model.method.encoder.parameters():
+                    parameter.fill_(3e38)
+
+
+def test_an_encoder_that_computes_nan_ends_the_run_as_a_loss_does(tmp_path, images):
+    """Iteration, rate, losses and images are named; the checkpoint before is the last good one."""
+    config = small_config(
+        tmp_path,
+        images,
+        more="custom_hooks = [dict(type='ReplayableIterations'), dict(type='HugeWeights')]",
+    )
+    options = [
+        "default_hooks.checkpoint.by_epoch=False",
+        "default_hooks.checkpoint.interval=2",
+        "default_hooks.checkpoint.max_keep_ckpts=1",
+    ]
+    with pytest.raises(TrainingError, match="computes NaN or infinity after iteration 4") as error:
+        run(config, tmp_path / "run", *options)
+    text = str(error.value)
+    for needle in ("loss_pixels", "learning rate", "a lower learning rate", "all 4 of the batch"):
+        assert needle in text
+    assert f"last good checkpoint: {tmp_path / 'run/iter_2.pth'}" in text
+    assert [path.name for path in (tmp_path / "run").glob("*.pth")] == ["iter_2.pth"]
+    assert read_manifest(tmp_path / "run/small.safetensors").epochs == 0
+
+
+def test_a_run_checkpoint_is_no_encoder_and_says_how_to_get_one(finished, tmp_path):
+    """Its name or what it starts does not matter: as a teacher, or to start from."""
+    _, config, folder, _, _ = finished
+    path = shutil.copy(folder / "iter_5.pth", tmp_path / "renamed.pth")
+    for option in (f"teacher={path}", f"init={path}"):
+        with pytest.raises(CheckpointError, match=f"export_pretrained.py CONFIG {path} OUT"):
+            run(config, tmp_path / "run", option)
+
+
+def test_a_full_disk_names_the_encoder(tmp_path):
+    """safetensors reports it in its own way."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(OSError) as error:
+            small_teacher(tmp_path / "big.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert error.value.errno == errno.EFBIG
+    assert error.value.filename == str(tmp_path / "big.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

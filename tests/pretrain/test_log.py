@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -74,6 +75,39 @@ def test_lines_hold_the_means_of_their_interval(tmp_path):
     (log,) = (tmp_path / "run").glob("*/*.log")
     shown = re.findall(r"epoch [\d.]+/3  iteration [\d,]+/15  loss ([\d.]+)  lr", log.read_text())
     assert [float(loss) for loss in shown] == [round(line["loss"], 4) for line in lines]
+
+
+@HOOKS.register_module()
+class OlderRun(Hook):
+    """A checkpoint of a higher number lies in the work dir, which is of another run."""
+
+    def before_train(self, runner):
+        (Path(runner.work_dir) / "iter_99.pth").touch()
+
+
+def test_names_that_are_no_text_do_not_hide_the_error(tmp_path):
+    """Not UTF-8, and with a line break: escaped in the message and in the file, a line each."""
+    write_config(tmp_path)
+    for i, path in enumerate(sorted((tmp_path / "images").iterdir())):
+        path.rename(path.parent / os.fsdecode(b"\xe9\n%d.png" % i))
+    with pytest.raises(TrainingError, match="iteration 3") as error:
+        run(tmp_path, ", dict(type='Poison', at=3)")
+    lines = (tmp_path / "run/not_finite_3_rank0.txt").read_text().splitlines()
+    assert len(lines) == 2 and all(re.fullmatch(r"\\udce9\\n\d\.png", line) for line in lines)
+    assert lines[0] in str(error.value).encode().decode()
+
+
+def test_a_full_disk_does_not_hide_the_error(tmp_path):
+    (tmp_path / "run/not_finite_3_rank0.txt").mkdir(parents=True)  # nothing can be written there
+    with pytest.raises(TrainingError, match="iteration 3(?s:.*)not written"):
+        run(tmp_path, ", dict(type='Poison', at=3)")
+
+
+@pytest.mark.parametrize("at, good", [(7, "iter_5.pth"), (3, "none yet")])
+def test_the_last_good_checkpoint_is_of_this_run(tmp_path, at, good):
+    hooks = f", dict(type='Poison', at={at}), dict(type='OlderRun')"
+    with pytest.raises(TrainingError, match=rf"last good checkpoint: \S*\b{good}"):
+        run(tmp_path, hooks)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
@@ -174,10 +208,9 @@ def test_steps_do_not_synchronise(tmp_path, precision):
 
 def test_tensorboard_is_an_option(tmp_path):
     pytest.importorskip("tensorboard")
-    run(
-        tmp_path, "",
-        "visualizer.vis_backends=[dict(type=LocalVisBackend),dict(type=TensorboardVisBackend)]",
-    )  # fmt: skip
+    config = write_config(tmp_path)
+    config.write_text(config.read_text().replace("LocalVisBackend", "TensorboardVisBackend"))
+    train(str(config), work_dir=str(tmp_path / "run"))
     assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
 
 

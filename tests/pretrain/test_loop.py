@@ -1,6 +1,9 @@
 """So many epochs, counted in iterations; the batch of the sampler is the run's."""
 
 import multiprocessing
+import os
+import signal
+from pathlib import Path
 
 import pytest
 from mmengine.hooks import Hook
@@ -12,6 +15,7 @@ from lightvit_bench.errors import ConfigError
 from lightvit_bench.openmmlab.config import load_config
 from lightvit_bench.openmmlab.run import train
 from lightvit_bench.pretrain.loop import EpochIterLoop
+from lightvit_bench.pretrain.signals import Interrupted
 
 
 @HOOKS.register_module()
@@ -52,6 +56,23 @@ def test_max_iters_cuts_a_run_and_not_its_schedule(tmp_path):
     assert runner.iter == 7 and len(witness.seen) == 7
     assert runner.param_schedulers[0].end == 15
     assert (tmp_path / "run/iter_7.pth").is_file()  # the last one is always saved
+
+
+@HOOKS.register_module()
+class Told(Hook):
+    """Told to end in iteration 7, in a work dir that has a checkpoint of a higher number."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if batch_idx + 1 == 7:
+            (Path(runner.work_dir) / "iter_99.pth").touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_stop_names_the_file_that_it_has_written(tmp_path, capfd):
+    config = write_config(tmp_path, f"{tmp_path.name}.py", hooks=", dict(type='Told')")
+    with pytest.raises(Interrupted):
+        train(str(config), work_dir=str(tmp_path / "run"))
+    assert f"Saved in {tmp_path / 'run/iter_7.pth'};" in "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize("change", [dict(max_epochs=0), dict(max_epochs=1, max_iters=0.5)])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS
-from small_run import DISTILLED, run, small_config
+from tiny_run import DISTILLED, run, small_config
 
 import lightvit_bench.registry  # noqa: F401
 from lightvit_bench.errors import ConfigError

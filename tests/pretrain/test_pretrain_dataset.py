@@ -1,6 +1,8 @@
 """Samples replay by their draw; what cannot be read is replaced, told of, and limited."""
 
 import logging
+import os
+import re
 from itertools import islice
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 from mmengine.registry import DATASETS, FUNCTIONS, HOOKS
 from PIL import Image
+from tiny_run import start, write_config
 from torch.utils.data import DataLoader
 
 from lightvit_bench.errors import BadDataError, MissingDataError
@@ -228,13 +231,61 @@ def test_report_tells_of_small_images_once_and_of_both_at_the_end(root, said):
 
 
 def test_report_adds_up_the_ranks(root, said, monkeypatch):
-    other = ({1: "cut off", 7: "empty file"}, 10, 100)
-    monkeypatch.setattr(module, "all_gather_object", lambda mine: [mine, other])
-    report, run = ImageReport(), runner(make(root))
+    others = {dict: {1: "cut off", 7: "empty file"}, tuple: (10, 100)}
+    monkeypatch.setattr(module, "all_gather_object", lambda mine: [mine, others[type(mine)]])
+    report, run = ImageReport(), runner(make(root, max_unreadable=0.5))
     report.after_train_iter(run, 0, batch((1, "cut off"), small=3))
     report.after_train(run)
+    told = [text for _, text in said if text.startswith("unreadable, replaced")]
+    assert [text.split(": ")[1] for text in told] == ["a/1.jpg", "b/1.jpg"]  # once each
     assert said[-1][1].startswith("of 104 images drawn 13 were smaller")
     assert "unreadable files: 2" in said[-1][1] and "b/1.jpg: empty file" in said[-1][1]
+
+
+def test_ranks_judge_together(root, said, monkeypatch):
+    """Two files each, none of them too many alone; both raise, after the same iteration."""
+    monkeypatch.setattr(module, "is_distributed", lambda: True)
+    run, errors = runner(make(root, max_unreadable=0.26)), {}
+    ranks = [ImageReport(interval=3) for _ in range(2)]
+    monkeypatch.setattr(
+        module, "all_gather_object", lambda mine: [dict(rank.unreadable) for rank in ranks]
+    )
+    for iteration in range(4):
+        for i, rank in enumerate(ranks):
+            rank.unreadable |= {6 * i: "cut off", 6 * i + 1: "cut off"} if iteration == 1 else {}
+        for i, rank in enumerate(ranks):
+            try:
+                rank.after_train_iter(run, iteration, batch())
+            except BadDataError as error:
+                errors.setdefault(i, (iteration, str(error)))
+    assert [errors[i][0] for i in range(2)] == [2, 2] and errors[0] == errors[1]
+    assert "4 of 12 images cannot be read, 3 may" in errors[0][1]
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_one_message(tmp_path):
+    """Three of ten files are broken; the second process is not the only one to say so."""
+    config = write_config(tmp_path, hooks=", dict(type='ImageReport', interval=2)")
+    for i in range(3):
+        cut_off(tmp_path / f"images/image_{i}.png")
+    process = start(config, tmp_path / "run", ranks=2)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert output.count("BadDataError: ") == 1, output
+    assert "of 10 images cannot be read, 1 may" in output and "rank 1: " not in output
+    told = re.findall(r"replaced by the next: (\S+):", output)
+    assert len(told) == len(set(told)) >= 2
+
+
+def test_names_are_told_in_one_line(root, said):
+    strange = os.fsdecode(b"a/\xe9\n.jpg")
+    (root / "a/1.jpg").rename(root / strange)
+    dataset = make(root, max_unreadable=0.0)
+    index = dataset.names(range(12)).index(strange)
+    with pytest.raises(BadDataError) as caught:
+        ImageReport().after_train_iter(runner(dataset), 0, batch((index, "cut off")))
+    assert said[0][1] == r"unreadable, replaced by the next: a/\udce9\n.jpg: cut off"
+    assert r"a/\udce9\n.jpg: cut off" in str(caught.value)
 
 
 def test_the_rate_counts_what_was_delivered(root, monkeypatch):

@@ -9,6 +9,8 @@ import signal
 
 import pytest
 import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from test_signals import started
 from tiny_run import finish, start, write_config, write_images
 
@@ -22,7 +24,7 @@ from lightvit_bench.openmmlab.checkpoints import (
 )
 from lightvit_bench.openmmlab.config import load_config
 from lightvit_bench.openmmlab.run import train
-from lightvit_bench.pretrain.resume import describe_config, differences
+from lightvit_bench.pretrain.resume import describe_config, describe_rest, differences
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,7 @@ def test_stopped_run_ends_with_the_weights_of_an_undisturbed_one(undisturbed, tm
 
 @pytest.mark.slow
 def test_workers_and_parts_do_not_matter(undisturbed, resumable):
-    """Another number of workers, precision of nothing, intervals: the run is the same."""
+    """Another number of workers, other intervals: the run is the same."""
     config, work_dir = resumable
     options = [
         "train_dataloader.num_workers=0",
@@ -90,20 +92,25 @@ def test_workers_and_parts_do_not_matter(undisturbed, resumable):
         "default_hooks.checkpoint.max_keep_ckpts=9",
         "train_dataloader.dataset.max_unreadable=0.5",
     ]
-    finish(start(config, work_dir, "--resume", "--cfg-options", *options))
+    output = finish(start(config, work_dir, "--resume", "--cfg-options", *options))
+    assert "WARNING - going on with train_dataloader.num_workers: 2 -> 0" in output
+    assert "going on with train_dataloader.dataset.max_unreadable: not there -> 0.5" in output
     same(undisturbed / "run/iter_15.pth", work_dir / "iter_15.pth")
 
 
 @pytest.mark.slow
 def test_changed_config_is_named_entry_by_entry(resumable):
     config, work_dir = resumable
+    for folder in (work_dir, work_dir.parent):
+        (folder / "encoder.safetensors").touch()
     options = ["optim_wrapper.optimizer.lr=0.5", "model.mask_ratio=0.5", "train_cfg.max_epochs=4"]
     output = finish(start(config, work_dir, "--resume", "--cfg-options", *options), 2)
     assert "ConfigError" in output and "Traceback" not in output
     assert "optim_wrapper.optimizer.lr: 0.01 -> 0.5" in output
     assert "model.mask_ratio: 0.75 -> 0.5" in output
     assert "train_cfg.max_epochs: 3 -> 4" in output
-    assert "--work-dir ANOTHER" in output and "init=" in output
+    assert f"the run of {work_dir / 'iter_10.pth'} had another config" in output
+    assert f"--work-dir ANOTHER --cfg-options init={work_dir / 'encoder.safetensors'}" in output
     assert latest_checkpoint(work_dir).name == "iter_10.pth"
 
 
@@ -257,6 +264,66 @@ def test_a_pretraining_has_no_test(tmp_path):
 
     with pytest.raises(ConfigError, match="nothing to test"):
         test(str(write_config(tmp_path)), "x.pth")
+
+
+def test_what_may_differ_is_told(tmp_path, resumable, capfd):
+    """Another precision, and a moving average that is given up."""
+    config, work_dir = resumable
+    path = work_dir / "iter_10.pth"
+    content = read_run_checkpoint(path)
+    with_average = write_config(tmp_path, hooks=", dict(type='WeightAverage', decay=0.9)")
+    content["meta"]["run"]["rest"] = describe_rest(load_config(with_average))
+    rewrite(path, content)
+    options = ["optim_wrapper.type=AmpOptimWrapper", "optim_wrapper.dtype=bfloat16"]
+    train(str(config), work_dir=str(work_dir), resume=True, cfg_options=options)
+    output = "".join(capfd.readouterr())
+    lines = [line.split("going on with ")[1] for line in output.splitlines() if "going on" in line]
+    assert {
+        'optim_wrapper.type: "OptimWrapper" -> "AmpOptimWrapper"',
+        'optim_wrapper.dtype: not there -> "bfloat16"',
+        "custom_hooks.WeightAverage.decay: 0.9 -> not there",
+    } <= set(lines)
+    assert not any("lr" in line or "preset" in line for line in lines)
+
+
+@pytest.mark.parametrize("number", [40, 3])
+def test_a_start_beside_another_run_is_refused(tmp_path, number):
+    """Whichever number its files have: --resume and every message go by the highest."""
+    config, work_dir = write_config(tmp_path), tmp_path / "run"
+    work_dir.mkdir()
+    (work_dir / f"iter_{number}.pth").touch()
+    with pytest.raises(ConfigError, match=rf"iter_{number}\.pth") as error:
+        train(str(config), work_dir=str(work_dir))
+    for way_out in ("--resume", "--work-dir ANOTHER", f"rm {work_dir}/iter_*.pth"):
+        assert way_out in str(error.value)
+    assert [path.name for path in work_dir.iterdir()] == [f"iter_{number}.pth"]
+
+
+@HOOKS.register_module()
+class FailingSave(Hook):
+    """Notes the checkpoints that are there while one is made; has the second one fail."""
+
+    def __init__(self):
+        self.seen = []
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        self.seen.append([path.name for path in run_checkpoints(runner.work_dir)])
+        if len(self.seen) == 3:
+            raise CheckpointError("this one fails")
+
+
+def test_the_old_checkpoint_is_there_until_the_new_one_is(tmp_path):
+    hooks = ", dict(type='FailingSave')"
+    config = write_config(tmp_path, f"{tmp_path.name}.py", hooks=hooks)
+    work_dir, keep = tmp_path / "run", ["default_hooks.checkpoint.max_keep_ckpts=1"]
+    with pytest.raises(CheckpointError, match="this one fails"):
+        train(str(config), work_dir=str(work_dir), cfg_options=keep)
+    assert [path.name for path in run_checkpoints(work_dir)] == ["iter_10.pth"]
+    # A run that was killed between writing and removing: its next start removes.
+    (work_dir / "iter_5.pth").touch()
+    plain = write_config(tmp_path, f"plain_{tmp_path.name}.py")
+    train(str(plain), work_dir=str(work_dir), resume=True, cfg_options=keep)
+    assert [path.name for path in run_checkpoints(work_dir)] == ["iter_15.pth"]
 
 
 def test_second_start_in_a_used_folder_says_so(tmp_path, capsys):

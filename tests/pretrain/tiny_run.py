@@ -1,4 +1,8 @@
-"""A pre-training small enough for tests: ten images, ViT of width 32, five iterations an epoch."""
+"""Pre-trainings small enough for tests, with a ViT of width 32.
+
+`write_config` and `start`: nothing but the trainer, ten images, in a process of its own.
+`small_config` and `run`: a config of the project with all its hooks, in this process.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+
+from lightvit_bench.checkpoint import save_encoder
+from lightvit_bench.openmmlab.run import train
+from lightvit_bench.vit import VisionTransformer
 
 ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "configs/pretrain"
+DISTILLED = "distill=dict(teacher=dict(preset='vit_test', init='random'), attention=[(3, 3)]),"
 
 CONFIG = """
 default_scope = "mmengine"
@@ -101,3 +112,54 @@ def finish(process, code: int = 0) -> str:
     output, _ = process.communicate(timeout=300)
     assert process.returncode == code, output
     return output
+
+
+def small_config(folder: Path, images: Path, *, model: str = "", more: str = "") -> Path:
+    """A config in `folder`: MAE of three blocks, 64 px, float32, three iterations of 4 images."""
+    path = folder / "small.py"
+    path.write_text(
+        f"""
+_base_ = {str(CONFIGS / "mae_tiny.py")!r}
+model = dict(
+    backbone=dict(preset="vit_test", img_size=64),
+    decoder=dict(width=16, depth=1, heads=2),
+    {model}
+)
+train_dataloader = dict(
+    batch_size=4, num_workers=0, dataset=dict(data_root={str(images)!r}, crop_size=64)
+)
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(lr=1e-2))
+auto_scale_lr = dict(base_batch_size=4)
+param_scheduler = [
+    dict(type="WarmupCosineLR", warmup=0.5, by_epoch=True, convert_to_iter_based=True)
+]
+train_cfg = dict(max_epochs=2)
+default_hooks = dict(
+    pictures=dict(interval=0), checkpoint=dict(interval=1, max_keep_ckpts=-1)
+)
+{more}
+"""
+    )
+    return path
+
+
+def small_teacher(path: Path) -> Path:
+    """A teacher of random weights for `small_config`."""
+    torch.manual_seed(7)
+    save_encoder(path, VisionTransformer("vit_test"), recipe="mae")
+    return path
+
+
+def run(config: Path, work_dir: Path, *options: str, resume: bool = False):
+    """Train on one thread, where equal runs are equal bit for bit; returns the runner."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return train(
+            str(config),
+            work_dir=str(work_dir),
+            resume=resume,
+            cfg_options=["log_level=WARNING", *options],
+        )
+    finally:
+        torch.set_num_threads(threads)

@@ -423,7 +423,11 @@ def test_heads_change_the_output_and_no_shape():
 def test_presets_are_whole():
     for name, preset in PRESETS.items():
         assert preset.name == name and preset.width % preset.heads == 0
-        untold = ("vit_base_p16", "vit_large_p16", "vit_test") if isinstance(preset, ViTPreset) else (name,)
+        untold = (
+            ("vit_base_p16", "vit_large_p16", "vit_test")
+            if isinstance(preset, ViTPreset)
+            else (name,)
+        )
         assert f"_h{preset.heads}" in name or name in untold
 
 
