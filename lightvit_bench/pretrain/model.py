@@ -45,7 +45,7 @@ class PixelNormalizer(BaseDataPreprocessor):
     def forward(self, data: dict, training: bool = False) -> dict:
         """uint8 images (B, 3, H, W) under "inputs" -> float32 ones."""
         images = data["inputs"].to(self.device, non_blocking=self._non_blocking)
-        return {"inputs": (images.float() - self.mean) / self.std}
+        return {"inputs": images.float().sub_(self.mean).div_(self.std)}
 
     def pixels(self, images: Tensor) -> Tensor:
         """The inverse: normalised pixels -> uint8 images, clipped to 0 to 255."""

@@ -43,7 +43,7 @@ class EpochSampler(Sampler):
         if self.size < batch:
             raise ConfigError(
                 f"{self.size:,} images are fewer than a batch of {batch:,}.",
-                set="train_dataloader.batch_size, times the GPUs and the accumulated batches",
+                set="train_dataloader.batch_size, which counts once for each process",
             )
         self.epoch_size = self.size // batch * batch
         self.seed = sync_random_seed() if seed is None else seed
