@@ -107,7 +107,7 @@ def make_demo_ade(
             "demo data needs a picture a split, 32 pixels a side and a seed >= 0: "
             f"train={train}, val={val}, size={size}, seed={seed}"
         )
-    photographs = _load_photographs()
+    photographs = load_photographs()
     names = tuple(name for name, _ in photographs)
     note = (
         ""
@@ -197,7 +197,7 @@ def _background(
     train: bool,
 ) -> np.ndarray:
     if not photographs:
-        return _clouds(rng, size)
+        return clouds(rng, size)
     _, photo = photographs[rng.integers(len(photographs))]
     along = 0 if photo.shape[0] >= photo.shape[1] else 1
     cut = round(photo.shape[along] * _TRAIN_PART)
@@ -215,7 +215,7 @@ def _background(
     return np.clip(graded, 0, 255).astype(np.float32)
 
 
-def _clouds(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+def clouds(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """Noise of several scales between two colours: what stands in for photographs."""
     field = np.zeros(size, np.float32)
     for cells in (3, 6, 12, 24, 48):
@@ -226,7 +226,7 @@ def _clouds(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     return (dark + (bright - dark) * field[..., None]).astype(np.float32)
 
 
-def _load_photographs() -> list[tuple[str, np.ndarray]]:
+def load_photographs() -> list[tuple[str, np.ndarray]]:
     found = []
     for package, file, tint in _PHOTOGRAPHS:
         spec = find_spec(package)  # looks the folder up and imports nothing

@@ -127,7 +127,7 @@ def test_the_labels_are_the_painted_pixels_exactly(seed):
 def test_files_hold_the_scene(tmp_path):
     make_demo_ade(tmp_path, **SMALL, seed=9)
     scene = make_scene(
-        np.random.default_rng([9, 1, 2]), demo_ade._load_photographs(), (64, 80), train=False
+        np.random.default_rng([9, 1, 2]), demo_ade.load_photographs(), (64, 80), train=False
     )
     mask = Image.open(tmp_path / "annotations/validation/ADE_val_00000003.png")
     assert mask.mode == "L"

@@ -1,0 +1,87 @@
+"""What readers of tracking data say when a set is absent or not whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from lightvit_bench.data.store import Tree, every_archive, open_tree
+from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError
+
+Say = Callable[[str], None]
+_SET = "LIGHTVIT_DATA=/path/to/datasets   or   --cfg-options data_root=...   or   --data-root ..."
+_NAMED = 5  # of many, how many a message names
+
+
+def on_stderr(message: str) -> None:
+    """What readers say, unless they are given another `say`."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def named_few(names: Sequence[str]) -> str:
+    """The first few of many names, and how many more there are."""
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def require_split(title: str, split: str, known: Collection[str]) -> None:
+    """ConfigError for a split that the data set does not have."""
+    if split not in known:
+        raise ConfigError(f"{title} has no split {split!r}.", splits=", ".join(known))
+
+
+def open_root(
+    title: str,
+    anchor: str,
+    *places: str | Path,
+    archives: Callable[[str], bool] = every_archive,
+) -> Tree:
+    """`open_tree`, with an error that says how to set the place and what it should look like."""
+    try:
+        return open_tree(*places, archives=archives)
+    except MissingDataError as error:
+        raise MissingDataError(
+            f"{title} not found.", **error.details, set=_SET, layout=f"docs/datasets.md#{anchor}"
+        ) from None
+
+
+def not_found(title: str, anchor: str, tree: Tree, looked_for: str) -> MissingDataError:
+    """The error for a root that is there and holds nothing of the data set."""
+    folders, files = tree.list()
+    held = [*(f"{name}/" for name in folders), *files]
+    return MissingDataError(
+        f"{title} not found.",
+        looked_for=looked_for,
+        there_is=f"{tree.root} with {named_few(held) or 'nothing in it'}",
+        set=_SET,
+        layout=f"docs/datasets.md#{anchor}",
+    )
+
+
+def check_whole(
+    title: str,
+    anchor: str,
+    found: int,
+    expected: int,
+    missing: Sequence[str],
+    expect_all: bool,
+    say: Say | None,
+) -> None:
+    """Say that sequences are missing; with `expect_all`, a BadDataError.
+
+    A score of fewer sequences than a benchmark has is not its score; one can train on fewer.
+    """
+    if found == expected and not missing:
+        return
+    details = {"missing": named_few(list(missing))} if missing else {}
+    message = f"{title}: {found:,} of the {expected:,} sequences."
+    if expect_all:
+        raise BadDataError(
+            message,
+            **details,
+            mend="complete the copy; a score needs all of them",
+            layout=f"docs/datasets.md#{anchor}",
+        )
+    absent = f" Missing: {details['missing']}." if missing else ""
+    (say or on_stderr)(f"{message}{absent}")
