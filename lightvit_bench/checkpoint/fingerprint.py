@@ -105,17 +105,18 @@ def compare(
     expected: Fingerprint, measured: Fingerprint, tolerance: float = TOLERANCE
 ) -> list[str]:
     """The differences beyond the tolerance, each as a readable line; empty if there are none."""
-    lines = _compare("tokens", expected.tokens, measured.tokens, tolerance)
+    lines = summary_differences("tokens", expected.tokens, measured.tokens, tolerance)
     if expected.normed is not None and measured.normed is not None:
-        return lines + _compare("normed", expected.normed, measured.normed, tolerance)
+        return lines + summary_differences("normed", expected.normed, measured.normed, tolerance)
     if expected.normed is not measured.normed:
         lines.append("normed: one of the two has no final norm")
     return lines
 
 
-def _compare(
-    name: str, expected: TensorSummary, measured: TensorSummary, tolerance: float
+def summary_differences(
+    name: str, expected: TensorSummary, measured: TensorSummary, tolerance: float = TOLERANCE
 ) -> list[str]:
+    """The differences between two summaries of a tensor called `name`, as in `compare`."""
     if expected.at != measured.at:
         return [f"{name}: of another size"]
     pairs = [

@@ -70,17 +70,26 @@ class Attention(TimmAttention):
         return self.logits(*qk.unbind(0), bias)
 
     def forward(
-        self, x: Tensor, bias: Tensor | None = None, want_logits: bool = False
+        self, x: Tensor, bias: Tensor | None = None, want_logits: bool | slice = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend. Returns the tokens (B, L, D) and the logits, None unless asked for."""
+        """Attend. Returns the tokens (B, L, D) and the logits, None unless asked for.
+
+        Of the logits, a slice asks for the rows of these queries alone, (B, heads, rows, L); the
+        fused attention then runs as without.
+        """
         q, k, v = self.queries_keys_values(x)
         if bias is not None:
             bias = bias.to(q.dtype)  # fused attention wants one dtype, also under autocast
-        if want_logits or _fused_is_slow(q):
+        rows = want_logits if isinstance(want_logits, slice) else None
+        if want_logits is True or _fused_is_slow(q):
             logits = self.logits(q, k, bias)
             x = logits.softmax(dim=-1) @ v
+            logits = logits if rows is None else logits[:, :, rows]
         else:
-            logits, x = None, F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            if rows is not None:
+                of_rows = None if bias is None else bias[:, :, rows]
+                logits = self.logits(q[:, :, rows], k, of_rows)
         return self.proj(x.transpose(1, 2).flatten(2)), logits if want_logits else None
 
 
@@ -124,9 +133,15 @@ class Block(TimmBlock):
             self.attn.rel_pos = RelativePosition(rel_pos_grid, heads, prefix_tokens=prefix_tokens)
 
     def attend(
-        self, x: Tensor, grid: tuple[int, int] | None = None, want_logits: bool = False
+        self,
+        x: Tensor,
+        grid: tuple[int, int] | None = None,
+        want_logits: bool | slice = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """x + attention(norm(x)). `grid` is needed where the block has relative positions."""
+        """x + attention(norm(x)), and the logits asked for: all, or the rows of some queries.
+
+        `grid` is needed where the block has relative positions.
+        """
         attended, logits = self.attn(self.norm1(x), self._bias(grid), want_logits)
         return x + self.drop_path1(self.ls1(attended)), logits
 

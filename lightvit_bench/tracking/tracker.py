@@ -1,0 +1,257 @@
+"""The tracker: given a box in one frame, finds the target in the next ones.
+
+    tracker = Tracker(load_tracker_model())
+    tracker.init(frame, (x, y, w, h))
+    for frame in frames:
+        result = tracker.update(frame)  # result.box, result.score, result.found
+
+numpy and OpenCV only; what computes the network is handed in (see `Model`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from lightvit_bench.errors import BadDataError, ConfigError
+from lightvit_bench.tracking.crops import (
+    MARGIN,
+    Box,
+    Square,
+    box_to_frame,
+    clip_box,
+    crop,
+    crop_around,
+    hann_window,
+    square_around,
+)
+
+FLAT = 8  # levels of a channel: a search region within them shows nothing
+LARGEST = 4  # times the frame's width or height: what a first box may have
+
+
+class Region(Protocol):
+    """What a tracker needs to know of a network: see `NetworkSpec`."""
+
+    template_size: int
+    search_size: int
+    template_factor: float
+    search_factor: float
+
+
+class ArrayMaps(NamedTuple):
+    """A head's maps of one search region, float32: score (h, w), size (2, h, w), offset (2, h, w).
+
+    As `heads.Maps`, without the batch.
+    """
+
+    score: np.ndarray
+    size: np.ndarray
+    offset: np.ndarray
+
+
+class Model(Protocol):
+    """A network that computes. It keeps nothing between calls, so trackers may share one."""
+
+    spec: Region
+    settings: Settings
+
+    def embed(self, template: np.ndarray) -> Any:
+        """What can be computed once from a template (T, T, 3) uint8, RGB."""
+
+    def maps(self, embedded: Any, search: np.ndarray, box_wh: tuple[float, float]) -> ArrayMaps:
+        """The maps of a search region (S, S, 3) uint8, RGB.
+
+        `box_wh`: the last box's width and height as fractions of the region.
+        """
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a network's answers are taken; kept beside its weights.
+
+    Attributes:
+        found_above: score from which the target counts as found.
+        hold: whether a target that is not found is looked for where it was last found. Without,
+            the box moves on whatever the score, as the authors' does.
+    """
+
+    found_above: float = 0.25
+    hold: bool = True
+
+    def __post_init__(self):
+        if not 0 <= self.found_above <= 1:
+            raise ConfigError(f"found_above is a score from 0 to 1, not {self.found_above}.")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where the target is in a frame.
+
+    Attributes:
+        box: x, y, width, height in pixels, clipped to the frame; of a target that is not found,
+            the last box it was found in.
+        score: 0 to 1, of the cell that the box comes from; 0 where the network gave no number.
+        found: whether the target is there at all.
+    """
+
+    box: Box
+    score: float
+    found: bool
+
+
+class Tracker:
+    """Follows one target. Any number of trackers may share a model.
+
+    The template is that of the first frame and is never updated (OSTrack's rule). A frame's box is
+    the one of the cell where score times a Hann window is highest.
+
+    Args:
+        model: computes the network.
+        settings: in place of the model's own.
+    """
+
+    def __init__(self, model: Model, settings: Settings | None = None):
+        self.model = model
+        self.settings = model.settings if settings is None else settings
+        self._window: np.ndarray | None = None
+        self._template: Any = None
+        self._shape: tuple[int, ...] | None = None
+        self._box: Box | None = None
+
+    @property
+    def box(self) -> Box | None:
+        """The box in which the target was last found; None before `init`."""
+        return self._box
+
+    def init(self, image: np.ndarray, box_xywh: Any) -> None:
+        """Start to follow what is in a box; whatever was followed before is forgotten.
+
+        Args:
+            image: (H, W, 3) uint8, RGB.
+            box_xywh: x, y, width, height in pixels.
+
+        Raises:
+            BadDataError: the image is not such an array, or the box is not finite, has no size or
+                does not touch the image. The tracker then is as it was.
+        """
+        check_image(image)
+        box = check_box(box_xywh, image)
+        spec = self.model.spec
+        template = crop_around(image, box, spec.template_factor, spec.template_size).patch
+        self._template = self.model.embed(template)
+        self._box, self._shape = box, image.shape
+
+    def update(self, image: np.ndarray) -> Result:
+        """Find the target in the next frame.
+
+        Raises:
+            BadDataError: no `init` yet, or the image is not (H, W, 3) uint8 of the first one's
+                size. The tracker then is as it was.
+        """
+        if self._box is None:
+            raise BadDataError("the tracker has no target yet.", do="tracker.init(image, box)")
+        check_image(image)
+        if image.shape != self._shape:
+            raise BadDataError(
+                f"a frame of {image.shape[1]} x {image.shape[0]} pixels follows frames of "
+                f"{self._shape[1]} x {self._shape[0]}.",
+                do="resize the frames to one size, or call init again with a box in this one",
+            )
+        spec = self.model.spec
+        square = square_around(self._box, spec.search_factor)
+        region = crop(image, square, spec.search_size)
+        share = region.scale / spec.search_size
+        wh = (self._box[2] * share, self._box[3] * share)
+        maps = self.model.maps(self._template, region.patch, wh)
+        cell, score = self._best_cell(maps.score)
+        where = box_at(maps, cell)
+        if not (math.isfinite(score) and np.isfinite(where).all()):
+            return Result(self._box, 0.0, False)  # a NaN must not reach the box, held or not
+        found = score >= self.settings.found_above and not _is_flat(image, square)
+        if found or not self.settings.hold:
+            box = box_to_frame(where, self._box, spec.search_size, region.scale)
+            height, width = image.shape[:2]
+            margin = min(MARGIN, height, width)
+            self._box = clip_box(box, height, width, margin)
+        return Result(self._box, score, found)
+
+    def _best_cell(self, score: np.ndarray) -> tuple[int, float]:
+        if self._window is None or self._window.shape != score.shape:
+            self._window = hann_window(len(score))
+        cell = int(np.argmax(self._window * score))
+        return cell, float(score.flat[cell])
+
+
+def box_at(maps: ArrayMaps, cell: int) -> np.ndarray:
+    """The box (4,) float32 that a cell speaks of: centre x, centre y, width, height, as fractions
+    of the search region."""
+    rows, columns = maps.score.shape
+    row, column = divmod(cell, columns)
+    offset = maps.offset.reshape(2, -1)[:, cell]
+    size = maps.size.reshape(2, -1)[:, cell]
+    centre = (np.float32([column, row]) + offset) / np.float32([columns, rows])
+    return np.concatenate([centre, size]).astype(np.float32)
+
+
+def with_settings(settings: Settings, **changes: Any) -> Settings:
+    """A copy with changes; unknown names are a `ConfigError`."""
+    try:
+        return replace(settings, **changes)
+    except TypeError as error:
+        raise ConfigError(f"settings of a tracker: {error}") from None
+
+
+def check_image(image: Any) -> None:
+    """`BadDataError` unless `image` is (H, W, 3) uint8 with pixels in it."""
+    if not isinstance(image, np.ndarray):
+        raise BadDataError(
+            f"a frame is a numpy array (H, W, 3) of uint8, RGB, not {type(image).__name__}."
+        )
+    if image.dtype != np.uint8:
+        raise BadDataError(
+            f"a frame has values of {image.dtype}, not uint8.",
+            do="scale it to 0 ... 255 and convert it: image.round().astype(numpy.uint8)",
+        )
+    if image.ndim != 3 or image.shape[2] != 3:
+        do = "cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)"
+        if image.ndim == 3 and image.shape[2] == 4:
+            do = "image[:, :, :3]   (drop the alpha channel)"
+        raise BadDataError(f"a frame has shape {image.shape}, not (H, W, 3), RGB.", do=do)
+    if min(image.shape) < 1:
+        raise BadDataError(f"a frame has shape {image.shape}: there is no pixel in it.")
+
+
+def check_box(box: Any, image: np.ndarray) -> Box:
+    """Four finite floats with a size that touch the image, or `BadDataError`."""
+    height, width = image.shape[:2]
+    try:
+        values = [None if isinstance(value, (str, bytes)) else value for value in box]
+        x, y, w, h = map(float, values)
+    except (TypeError, ValueError, OverflowError):
+        raise BadDataError(f"a box is four numbers, x, y, width, height, not {box!r}.") from None
+    shown = f"the box x={x:g}, y={y:g}, w={w:g}, h={h:g}"
+    if not all(map(math.isfinite, (x, y, w, h))):
+        raise BadDataError(f"{shown} is not finite.")
+    if w <= 0 or h <= 0:
+        raise BadDataError(f"{shown} has no size.", needs="width and height above 0, in pixels")
+    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        raise BadDataError(f"{shown} lies outside the frame of {width} x {height} pixels.")
+    if w > LARGEST * width or h > LARGEST * height:
+        raise BadDataError(f"{shown} is far larger than the frame of {width} x {height} pixels.")
+    return (x, y, w, h)
+
+
+def _is_flat(image: np.ndarray, square: Square) -> bool:
+    """Whether a search region shows nothing of a frame: it is of one colour, or outside.
+
+    Whatever the network says. The black beyond the frame's edge does not count.
+    """
+    left, top, side = square
+    step = max(1, side // 32)
+    rows, columns = (slice(max(at, 0), max(at + side, 0), step) for at in (top, left))
+    part = image[rows, columns]
+    return part.size == 0 or all(np.ptp(part[..., channel]) < FLAT for channel in range(3))
