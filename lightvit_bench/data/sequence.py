@@ -13,8 +13,6 @@ import numpy as np
 _MOST_ROWS = 1_000_000  # of annotations that are kept, some 40 MB
 
 
-
-
 class Frames(Protocol):
     """The pictures of a sequence, decoded when asked for."""
 

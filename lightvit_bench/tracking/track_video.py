@@ -1,0 +1,260 @@
+"""Track one target in a video, a folder of frames or a camera: what tools/track.py does."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lightvit_bench.data.box_files import read_boxes, write_boxes, write_text, write_times
+from lightvit_bench.errors import BadDataError, ConfigError
+from lightvit_bench.tracking.draw import Caption, draw_result
+from lightvit_bench.tracking.follow import (
+    AnyTracker,
+    Box,
+    Interrupts,
+    Progress,
+    Rows,
+    Step,
+    Track,
+    follow,
+)
+
+_DEFAULT_FPS = 30.0  # of the mp4, where the source has no rate of its own (a folder)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for; the names are those of the options."""
+
+    source: str
+    box: Box | None = None
+    out: Path | None = None
+    save_boxes: Path | None = None
+    start: int = 0
+    end: int | None = None
+    show: bool = False
+    headless: bool = False
+
+
+def track_video(request: Request, load: Callable[[], AnyTracker]) -> tuple[Track, int]:
+    """Track, draw, save, and say so; returns the track and the signal that ended it (0: none).
+
+    `load` gives the tracker, after everything that can be wrong with the request was looked at.
+
+    Raises:
+        ConfigError: options that cannot be met. BadDataError: frames or boxes that cannot be used.
+            What was tracked before is saved first.
+    """
+    from lightvit_bench.data.video import VideoWriter, open_source
+
+    check_request(request)
+    windows = _has_display() and not request.headless
+    box = request.box or _folder_box(request) or (select_box if windows else None)
+    if box is None:
+        raise ConfigError(
+            "there is no box to start from, and no display to draw one on.",
+            knob="--box x,y,w,h (left, top, width, height in pixels of the first frame)",
+        )
+    source = open_source(request.source)
+    rows, error, closed_by_hand = Rows(), None, False
+    with ExitStack() as always:
+        always.callback(source.close)
+        tracker = load()
+        progress = Progress(_expected(source.frames, request))
+        sink = ExitStack()  # what is drawn; left without an error, so that the file is a whole one
+        writer = None
+
+        def on_frame(step: Step) -> None:
+            nonlocal writer, closed_by_hand
+            if request.out is not None or request.show:
+                caption = Caption(step.score, step.fps, f"frame {step.index}")
+                picture = draw_result(step.image, step.box, found=step.found, caption=caption)
+                if request.out is not None:
+                    if writer is None:
+                        rate = source.fps or _DEFAULT_FPS
+                        writer = sink.enter_context(VideoWriter(request.out, fps=rate))
+                    writer.write(picture)
+                closed_by_hand = request.show and _show(picture)
+            progress(step)
+
+        stop = always.enter_context(Interrupts())
+        began = time.perf_counter()
+        try:
+            follow(
+                source,
+                tracker,
+                box,
+                start=request.start,
+                end=request.end,
+                on_frame=on_frame,
+                rows=rows,
+                stop=lambda: stop() or closed_by_hand,
+            )
+        except (Exception, KeyboardInterrupt) as caught:  # told below, when all is saved
+            error = caught
+        seconds = time.perf_counter() - began
+        progress.close()
+        try:
+            sink.close()
+        except Exception as caught:  # a full disk must not cost the boxes
+            error, writer = error or caught, None
+        track = rows.track()
+        _save(request, track, seconds, writer is not None)
+    if error is not None:
+        raise error
+    return track, stop.signal
+
+
+def check_request(request: Request) -> None:
+    """What can be refused before anything is opened. Raises ConfigError, naming the option."""
+    if request.out is not None and request.out.suffix.lower() != ".mp4":
+        raise ConfigError(
+            f"the drawn video is an mp4, and its name ends otherwise: {request.out}",
+            knob="--out NAME.mp4",
+        )
+    for flag, path in (("--out", request.out), ("--save-boxes", request.save_boxes)):
+        if path is not None:
+            _check_place(flag, path, Path(request.source))
+    if request.start < 0 or (request.end is not None and request.end <= request.start):
+        raise ConfigError(
+            "frames are numbered from 0, and there is none to track.",
+            knob=f"--start {request.start}" + f" --end {request.end}" * (request.end is not None),
+        )
+    if request.show and not _has_display():
+        raise ConfigError(
+            "there is no display to show frames on (DISPLAY and WAYLAND_DISPLAY are not set).",
+            knob="leave --show out; --out NAME.mp4 has the same pictures",
+        )
+
+
+def _check_place(flag: str, path: Path, source: Path) -> None:
+    """Whether a file can be written, before an hour of tracking rather than after it."""
+    if path.exists() and any(p.exists() and path.samefile(p) for p in _inputs(source)):
+        raise ConfigError(f"this would overwrite what is read: {path}", knob=flag)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError(f"a file cannot be written there: {path}", knob=flag)
+
+
+def _inputs(source: Path) -> tuple[Path, ...]:
+    return (source, source / "groundtruth.txt")
+
+
+def _has_display() -> bool:
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _folder_box(request: Request) -> Box | None:
+    """The truth's box of the first frame to track, where the source is a folder of LaSOT's."""
+    truth = Path(request.source) / "groundtruth.txt"
+    if not truth.is_file():
+        return None
+    boxes = read_boxes(truth)
+    if request.start >= len(boxes):
+        raise BadDataError(
+            f"{truth} has {len(boxes)} boxes, none for the first frame to track.",
+            knob=f"--start {request.start}, or --box x,y,w,h",
+        )
+    box = tuple(boxes[request.start].tolist())
+    print(f"box of frame {request.start}, from {truth}: {','.join(f'{v:g}' for v in box)}")
+    return box
+
+
+def _expected(frames: int | None, request: Request) -> int | None:
+    last = min((n for n in (frames, request.end) if n is not None), default=None)
+    return None if last is None else max(last - request.start, 0)
+
+
+# ------------------------------------------------------------------------------------ windows
+
+
+def select_box(image: np.ndarray) -> Box:
+    """Have a person draw the box on a frame. ConfigError where there is none, or no window opens.
+
+    The window belongs to a process of its own: Qt ends the process it is in when the display that
+    the environment names cannot be reached, and no `except` sees that.
+    """
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    print("draw a box around the target with the mouse; Enter takes it, C cancels", flush=True)
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            box = pool.submit(_select, image).result()
+    except BrokenProcessPool:
+        raise ConfigError(
+            "no window could be opened to draw a box on.", knob="--box x,y,w,h"
+        ) from None
+    if box[2] <= 0 or box[3] <= 0:
+        raise ConfigError("no box was drawn.", knob="draw one, or give --box x,y,w,h")
+    return box
+
+
+def _select(image: np.ndarray) -> Box:
+    import cv2
+
+    box = cv2.selectROI("target", image[..., ::-1].copy(), showCrosshair=False)
+    cv2.destroyAllWindows()
+    return tuple(map(float, box))
+
+
+def _show(picture: np.ndarray) -> bool:
+    """Show a frame; whether Q or Escape was pressed."""
+    import cv2
+
+    cv2.imshow("track", picture[..., ::-1])
+    return cv2.waitKey(1) & 0xFF in (ord("q"), 27)
+
+
+# ------------------------------------------------------------------------------------- results
+
+
+def _save(request: Request, track: Track, seconds: float, drawn: bool) -> None:
+    """Write the boxes, and print what there is."""
+    if not len(track):
+        return
+    print(summary(track, seconds))
+    if request.save_boxes is not None:
+        for path in save_boxes(request.save_boxes, track, request.start):
+            print(path)
+    if drawn:
+        print(request.out)
+
+
+def save_boxes(path: Path, track: Track, start: int = 0) -> list[Path]:
+    """Write a track; returns the files.
+
+    `NAME.csv` has a header, and score, found and seconds beside the box. Any other name has
+    `x,y,w,h` lines alone, as result files have, and `NAME_time.txt` the seconds.
+    """
+    if path.suffix.lower() == ".csv":
+        lines = ["frame,x,y,w,h,score,found,seconds"]
+        rows = zip(track.boxes.tolist(), track.scores, track.found, track.seconds, strict=True)
+        for number, (box, score, found, seconds) in enumerate(rows, start):
+            numbers = ",".join(f"{value:.4f}" for value in (*box, score))
+            lines.append(f"{number},{numbers},{int(found)},{seconds:.6f}")
+        write_text(path, "\n".join(lines) + "\n")
+        return [path]
+    times = path.with_name(f"{path.stem}_time.txt")
+    write_boxes(path, track.boxes)
+    write_times(times, track.seconds)
+    return [path, times]
+
+
+def summary(track: Track, seconds: float) -> str:
+    """A line on what was tracked and how fast; `seconds` from the first frame to the last."""
+    text = f"{len(track)} frames"
+    lost = int((~track.found).sum())
+    text += f", lost in {lost}" if lost else ", found in all"
+    if len(track) > 1:
+        own = statistics.median(track.seconds[1:].tolist())
+        text += f"; tracker {1000 * own:.1f} ms a frame (median, {1 / max(own, 1e-9):.0f} frames/s)"
+    return f"{text}; end to end {len(track) / max(seconds, 1e-9):.1f} frames/s"
