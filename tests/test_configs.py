@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from lightvit_bench.openmmlab.config import is_pretraining, load_config
+from lightvit_bench.openmmlab.config import is_pretraining, is_tracking, load_config
 from lightvit_bench.openmmlab.run import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,9 +16,10 @@ CONFIGS = sorted(
     if "_base_" not in path.parts
 )
 # Those of pre-training take their step in tests/pretrain/test_pretrain_configs.py (two of them, the
-# demo's, in tests/test_demo.py).
+# demo's, in tests/test_demo.py), those of trackers in tests/tracking/test_track_configs.py.
 PRETRAIN = [config for config in CONFIGS if is_pretraining(load_config(ROOT / config))]
-SEGMENTATION = [config for config in CONFIGS if config not in PRETRAIN]
+TRACKING = [config for config in CONFIGS if is_tracking(load_config(ROOT / config))]
+SEGMENTATION = [config for config in CONFIGS if config not in PRETRAIN + TRACKING]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,8 @@ def test_count():
     """A config that is added is tested; one that vanishes is missed."""
     assert len(SEGMENTATION) == 14
     assert len(PRETRAIN) == 11
+    assert len(TRACKING) == 11
+    assert {Path(config).parts[1] for config in TRACKING} == {"lasot", "stills"}
 
 
 @pytest.mark.slow

@@ -1,5 +1,10 @@
 #!/usr/bin/env python3
-"""Test a checkpoint: tools/test.py configs/ade20k/upernet_dmae_tiny.py CHECKPOINT"""
+"""Test a checkpoint.
+
+tools/test.py configs/ade20k/upernet_dmae_tiny.py CHECKPOINT
+tools/test.py configs/lasot/ostrack_dmae_tiny.py CHECKPOINT --processes 4 --realtime 30
+A tracker runs over the test_set of its config; the same command goes on after any stop.
+"""
 
 import argparse
 
@@ -8,14 +13,34 @@ from lightvit_bench.errors import run_cli
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config")
     parser.add_argument("checkpoint")
     parser.add_argument("--work-dir", help="logs and metrics (work_dirs/FOLDER/CONFIG)")
-    parser.add_argument("--out", metavar="DIR", help="write the predictions, as label PNGs")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="write the predictions: label PNGs; a tracker's boxes (WORK_DIR/SET_SPLIT_CHECKPOINT)",
+    )
     parser.add_argument(
         "--show-dir", metavar="DIR", help="write overlays: image, truth, prediction"
     )
+    tracker = parser.add_argument_group("trackers alone")
+    tracker.add_argument(
+        "--processes", type=int, metavar="N", help="side by side (as many as cores, at most 8)"
+    )
+    tracker.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads of each (cores / processes)"
+    )
+    tracker.add_argument(
+        "--realtime",
+        type=float,
+        metavar="FPS",
+        help="run it by the clock of such a stream as well, which drops frames it is late for",
+    )
+    tracker.add_argument("--device", metavar="DEVICE", help="cpu (default), cuda, cuda:1, ...")
     add_config_options(parser)
     add_launch_options(parser)
     args = parser.parse_args()
@@ -31,6 +56,11 @@ def main() -> None:
         show_dir=args.show_dir,
         launcher=args.launcher,
         cfg_options=args.cfg_options,
+        tracker_options={
+            name: value
+            for name in ("processes", "threads", "realtime", "device")
+            if (value := getattr(args, name)) is not None
+        },
     )
     print("  ".join(f"{name} {value:.2f}" for name, value in metrics.items()))
 

@@ -53,10 +53,16 @@ def is_pretraining(cfg: Config) -> bool:
     return cfg.model.get("type") == "Pretraining"
 
 
+def is_tracking(cfg: Config) -> bool:
+    """Whether a config is one of a tracker."""
+    return cfg.model.get("type") == "Tracking"
+
+
 def dataset_configs(cfg: Config) -> list[dict]:
     """The configs of the train, validation and test data sets that a config has."""
     loaders = [cfg.get(f"{split}_dataloader") for split in ("train", "val", "test")]
-    return [loader["dataset"] for loader in loaders if loader]
+    found = [loader["dataset"] for loader in loaders if loader]
+    return found + ([cfg.test_set] if "test_set" in cfg else [])
 
 
 def _near_configs(path: Path) -> list[str]:

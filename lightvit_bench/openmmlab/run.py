@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -21,7 +21,12 @@ from lightvit_bench.openmmlab.checkpoints import (
     latest_checkpoint,
     secure_mmengine,
 )
-from lightvit_bench.openmmlab.config import explain_config_errors, is_pretraining, load_config
+from lightvit_bench.openmmlab.config import (
+    explain_config_errors,
+    is_pretraining,
+    is_tracking,
+    load_config,
+)
 from lightvit_bench.openmmlab.device import (
     adapt_to_device,
     start_process_group,
@@ -93,6 +98,10 @@ def _prepare(cfg: Config, found: tuple[Path, dict] | None) -> list[Hook]:
         from lightvit_bench.pretrain.prepare import prepare_pretraining
 
         return prepare_pretraining(cfg, found)
+    if is_tracking(cfg):
+        from lightvit_bench.tracking.prepare import prepare_tracking
+
+        return prepare_tracking(cfg, found)
     if found or cfg.get("load_from"):
         cfg.model.backbone.init = "random"  # the checkpoint brings the weights
         # A run may start from one with other classes; it goes on from its own alone.
@@ -110,12 +119,14 @@ def test(
     show_dir: str | None = None,
     launcher: str = "none",
     cfg_options: Sequence[str] = (),
+    tracker_options: Mapping[str, object] | None = None,
 ) -> dict[str, float]:
     """Test a checkpoint; returns the metrics by name.
 
     Args:
-        out: folder for the predictions (label PNGs in the data set's own ids).
+        out: folder for the predictions (label PNGs in the data set's own ids; a tracker's boxes).
         show_dir: folder for overlays of image, truth and prediction.
+        tracker_options: of `tracking.run_config.test_tracking`, for the config of a tracker.
 
     Raises:
         CheckpointError: the checkpoint is absent, unsafe, or does not fit in every weight.
@@ -128,6 +139,14 @@ def test(
             "--cfg-options init=WORK_DIR/NAME.safetensors",
         )
     cfg.work_dir = work_dir or cfg.get("work_dir") or _default_work_dir(config)
+    if is_tracking(cfg):
+        from lightvit_bench.tracking.run_config import refuse_options, test_tracking
+
+        refuse_options(show_dir=show_dir, launcher=launcher)
+        return test_tracking(cfg, checkpoint, out=out, **(tracker_options or {}))
+    if tracker_options:
+        option = next(iter(tracker_options))
+        raise ConfigError(f"--{option} is for trackers, and {config} is none.")
     if not Path(checkpoint).is_file():
         raise CheckpointError(
             f"there is no checkpoint {checkpoint}.",

@@ -81,8 +81,8 @@ class TrackingPairs:
             BadDataError: too many frames are unreadable, or no pair drawn can be cropped.
         """
         for _ in range(_TRIES):
-            pair = self.sampler.draw(rng)
-            try:
+            try:  # an annotation may be read here for the first time
+                pair = self.sampler.draw(rng)
                 frames = self._frames(pair)
             except BadDataError as error:
                 self.found_unreadable += 1

@@ -1,0 +1,226 @@
+"""tools/test.py with the config of a tracker: from a checkpoint to scores on a data set."""
+
+import json
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lightvit_bench.data.demo_tracking import make_demo_sequences
+from lightvit_bench.errors import BadDataError, CheckpointError, ConfigError, MissingDataError
+from lightvit_bench.openmmlab import run as openmmlab_run
+from lightvit_bench.openmmlab.config import load_config
+from lightvit_bench.tracking import run_config
+from lightvit_bench.tracking.files import load_tracker, read_tracker_manifest, save_tracker
+from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
+from lightvit_bench.tracking.tracker import Settings
+
+SPEC = dict(template_size=32, search_size=64, head_channels=16, eliminate=(1,))
+CONFIG = """
+model = dict(
+    type="Tracking",
+    data_preprocessor=dict(
+        type="PairNormalizer", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+    ),
+    backbone=dict(preset="vit_test", init="random"),
+    network=dict(template_size=32, search_size=64, head_channels=16, eliminate=(1,)),
+)
+test_set = dict(name="lasot", root="demo", split="test", data_root={root!r})
+work_dir = {work!r}
+"""
+# Boxes follow the highest score however low it is: an untrained tracker then moves.
+FOLDER = ("test_set.name=folder", "test_set.hold=False")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Demo sequences, a config, an untrained tracker's file and the same as a run's checkpoint."""
+    home = tmp_path_factory.mktemp("track_test")
+    make_demo_sequences(home / "demo", sequences=3, frames=12, size=(96, 80))
+    (home / "tiny.py").write_text(CONFIG.format(root=str(home), work=str(home / "work")))
+    torch.manual_seed(0)
+    network = OneStreamTracker(NetworkSpec(preset="vit_test", **SPEC))
+    save_tracker(home / "tiny.safetensors", network, recipe="none")
+    state = {f"network.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": state, "meta": {"iter": 7}}, home / "iter_7.pth")
+    return home
+
+
+def tool(repo, *arguments):
+    return subprocess.run(
+        [sys.executable, str(repo / "tools/test.py"), *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def boxes(out):
+    return {p.name: p.read_bytes() for p in out.glob("*.txt") if not p.stem.endswith("_time")}
+
+
+@pytest.fixture(scope="module")
+def tested(home, repo):
+    """The tool over the demo sequences, in two processes and by a clock as well."""
+    out = home / "out"
+    done = tool(
+        repo, home / "tiny.py", home / "tiny.safetensors", "--out", out, "--processes", 2,
+        "--threads", 1, "--realtime", 1000, "--cfg-options", *FOLDER,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out, done
+
+
+@pytest.mark.slow
+def test_the_tool_runs_judges_and_tells(tested):
+    out, done = tested
+    record = json.loads((out / "scores.json").read_text())
+    assert record["protocol"].startswith("sequences3-") and record["protocol"] in done.stdout
+    assert (record["expected"], record["evaluated"], record["threads"]) == (3, 3, 1)
+    assert record["speed"]["frames"] == 36 and record["speed"]["timed"] == 33
+    assert record["run"]["identity"]["settings"]["hold"] is False
+    assert set(record["details"]["per_sequence"]) == {p.removesuffix(".txt") for p in boxes(out)}
+    metrics = dict(part.split() for part in done.stdout.splitlines()[-1].split("  "))
+    assert float(metrics["AUC"]) == pytest.approx(record["scores"]["AUC"], abs=0.006)
+
+    clocked = json.loads((out / "realtime_1000/scores.json").read_text())
+    assert clocked["realtime"] == {"frames_per_second": 1000.0, "patience": 1.0}
+    assert set(boxes(out / "realtime_1000")) == set(boxes(out))
+    dropped = 100 * clocked["speed"]["dropped"]
+    assert float(metrics["dropped@1000"]) == pytest.approx(dropped, abs=0.006)
+    assert "AUC@1000" in metrics and "stream of 1000 frames/s" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_runs_checkpoint_gives_the_boxes_of_its_tracker(tested, home, repo, tmp_path):
+    done = tool(
+        repo, home / "tiny.py", home / "iter_7.pth", "--out", tmp_path, "--processes", 1,
+        "--threads", 1, "--cfg-options", *FOLDER,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert boxes(tmp_path) == boxes(tested[0])
+    assert len({held.splitlines()[5] for held in boxes(tmp_path).values()}) == 3
+    assert read_tracker_manifest(tmp_path / "tracker.safetensors").settings == Settings(hold=False)
+
+
+@pytest.mark.slow
+def test_a_frame_that_cannot_be_read_is_exit_code_2(home, repo, tmp_path):
+    make_demo_sequences(tmp_path / "demo", sequences=2, frames=6, size=(96, 80))
+    bad = sorted((tmp_path / "demo").glob("*/*/img"))[1] / "00000003.jpg"
+    bad.write_bytes(bad.read_bytes()[:100])
+    done = tool(
+        repo, home / "tiny.py", home / "tiny.safetensors", "--out", tmp_path / "out",
+        "--processes", 1, "--cfg-options", *FOLDER, f"data_root={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert str(bad) in done.stderr and "1 of 2 sequences failed" in done.stderr
+    assert len(boxes(tmp_path / "out")) == 1 and not (tmp_path / "out/scores.json").exists()
+
+
+# ------------------------------------------------------------- what is refused before anything runs
+
+
+def refused(home, kind, match, *options, checkpoint="tiny.safetensors", **more):
+    with pytest.raises(kind, match=match) as error:
+        openmmlab_run.test(
+            str(home / "tiny.py"), str(home / checkpoint), cfg_options=options, **more
+        )
+    return str(error.value)
+
+
+def test_fewer_sequences_than_the_benchmark_has_are_refused(home, tmp_path):
+    """The config says LaSOT, and the folder holds two of its 280."""
+    for name in ("car-2", "cup-1"):
+        folder = tmp_path / "lasot" / name
+        (folder / "img").mkdir(parents=True)
+        cv2.imwrite(str(folder / "img/00000001.jpg"), np.zeros((40, 40, 3), np.uint8))
+        (folder / "groundtruth.txt").write_text("1,1,9,9\n")
+    options = ("test_set.root=lasot", f"data_root={tmp_path}")
+    refused(home, BadDataError, "2 of the 280", *options, out=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    refused(home, MissingDataError, "LaSOT test", "test_set.root=demo")
+
+
+def test_named_sequences_are_opened_without_the_rest(home, tmp_path):
+    cfg = load_config(home / "tiny.py", ("test_set.name=folder",))
+    names = sorted(path.parent.name for path in (home / "demo").glob("*/*/img"))
+    for chosen in (names[1], [names[1]]):
+        section = {**cfg.test_set, "sequences": chosen}
+        name, split, sequences, _ = run_config.open_test_set(section, "tiny.py")
+        assert (name, split, [one.name for one in sequences]) == ("folder", "all", [names[1]])
+    (tmp_path / "names").write_text("\n".join(names[:2]) + "\n")
+    section["sequences"] = str(tmp_path / "names")
+    assert len(run_config.open_test_set(section, "tiny.py")[2]) == 2
+    section["sequences"] = [names[0], "zebra-99"]
+    with pytest.raises(ConfigError, match="not there") as error:
+        run_config.open_test_set(section, "tiny.py")
+    assert "zebra-99" in str(error.value)
+
+
+def test_a_root_of_its_own_need_not_lie_below_data_root(home, monkeypatch):
+    section = dict(name="folder", root="demo", data_root="data")
+    monkeypatch.chdir(home)
+    assert len(run_config.open_test_set(section, "tiny.py")[2]) == 3
+    section["root"] = str(home / "demo")
+    assert len(run_config.open_test_set(section, "tiny.py")[2]) == 3
+
+
+def test_what_test_set_does_not_know_is_refused(home):
+    refused(home, ConfigError, "no 'splitt'", "test_set.splitt=test")
+    refused(home, ConfigError, "not tested on 'coco'", "test_set.name=coco")
+    refused(home, ConfigError, "no split 'tset'", "test_set.split=tset")
+    refused(home, ConfigError, "no 'skip_corrupt'", "skip_corrupt=True")
+    with pytest.raises(ConfigError, match="what to run a tracker over"):
+        run_config.open_test_set({}, "tiny.py")
+
+
+def test_a_tracker_of_another_network_is_refused(home):
+    text = refused(
+        home, CheckpointError, "another network", *FOLDER, "model.network.head=mlp"
+    )  # fmt: skip
+    assert "head: conv in the file, mlp here" in text
+    text = refused(
+        home, CheckpointError, "does not fit", *FOLDER, "model.network.head_channels=32",
+        checkpoint="iter_7.pth",
+    )  # fmt: skip
+    assert "reshaped" in text
+    refused(home, ConfigError, "no 'heads'", *FOLDER, "model.network.heads=3")
+
+
+def test_elimination_is_the_configs_choice(home, capsys):
+    options = (*FOLDER, "model.network.eliminate=[]")
+    cfg = load_config(home / "tiny.py", options)
+    tested = run_config.tracker_of(cfg, home / "tiny.safetensors", home, {})
+    assert tested.spec.eliminate == () and "as the config says" in capsys.readouterr().out
+    tracker = run_config.start_tracker(tested.file, tested.spec, tested.settings, "cpu", 1)
+    assert tracker.model.spec == tested.spec
+    assert load_tracker(home / "tiny.safetensors")[0].spec.eliminate == (1,)
+
+
+def test_checkpoints_of_another_kind_are_refused(home, tmp_path):
+    refused(home, CheckpointError, "no such checkpoint", *FOLDER, checkpoint="no.pth")
+    (home / "other.tar").write_bytes(b"x")
+    text = refused(home, CheckpointError, "safetensors", *FOLDER, checkpoint="other.tar")
+    assert "convert_checkpoint" in text
+    torch.save({"model": {}}, home / "bare.pth")
+    refused(home, CheckpointError, "not a training run's", *FOLDER, checkpoint="bare.pth")
+    state = torch.load(home / "iter_7.pth", weights_only=True)["state_dict"]
+    state.pop(next(iter(state)))
+    torch.save({"state_dict": {**state, "extra": torch.zeros(1)}}, home / "misfit.pth")
+    text = refused(home, CheckpointError, "does not fit", *FOLDER, checkpoint="misfit.pth")
+    assert "missing" in text and "extra" in text
+
+
+def test_options_that_make_no_sense_are_refused(home, tiny_config):
+    refused(home, ConfigError, "show-dir", show_dir="x")
+    refused(home, ConfigError, "--processes", launcher="pytorch")
+    for options in (dict(processes=0), dict(threads=-1), dict(realtime=0.0), dict(device="moon")):
+        flag = f"--{next(iter(options))}"
+        refused(home, ConfigError, flag, *FOLDER, tracker_options=options)
+    with pytest.raises(ConfigError, match="--realtime is for trackers"):
+        openmmlab_run.test(str(tiny_config), "x.pth", tracker_options=dict(realtime=30.0))
