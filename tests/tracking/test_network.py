@@ -19,6 +19,15 @@ SMALL = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small tensors: where cores are busy, threads would wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def reference(shared):
     return json.loads((shared / "golden/reference.json").read_text())["ostrack_tiny"]

@@ -101,6 +101,15 @@ def assert_sane(result, height=HEIGHT, width=WIDTH):
     assert x + w <= width + 1e-6 and y + h <= height + 1e-6
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small tensors: where cores are busy, threads would wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def small_network():
     torch.manual_seed(0)
