@@ -1,4 +1,4 @@
-"""The demo: generated data, pre-training, training, a test, and what it is worth."""
+"""The demo: generated data, pre-training, training, a test, tracking, and what it is worth."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from lightvit_bench.data.seg_folder import find_pairs, scan
 from lightvit_bench.metrics.segmentation import SegScores, commonest_class_scores
 from lightvit_bench.openmmlab.checkpoints import latest_checkpoint, run_checkpoints
 from lightvit_bench.openmmlab.run import test, train
+from lightvit_bench.tracking.demo import DemoTrack, track_demo
+from lightvit_bench.tracking.files import load_tracker_model
 
 MARK = ".made_by_demo"  # in a work dir: what lies there may be made anew
 DATA = Path("data/demo/ADEChallengeData2016")  # where the configs look
@@ -33,33 +35,35 @@ def run_demo(
     out: Path,
     data: Path = DATA,
     configs: Configs = Configs(),  # noqa: B008  (immutable)
+    videos: dict[str, int] | None = None,
 ) -> dict[str, float]:
-    """Make `data`, pre-train, train and test below `out`, telling each step; returns the metrics.
+    """Make `data`, pre-train, train, test and track below `out`, telling each step.
 
-    The commands printed are those a person would type; they do the same.
+    The commands printed are those a person would type; they do the same. `videos`: of
+    `make_demo_sequences`. Returns the metrics.
     """
     # None of these warnings is for this reader.
     warnings.filterwarnings("ignore", module=r"(mm(seg|engine)|torch)\.")
     started = time.monotonic()
-    print(f"[1/6] data: pictures of shapes on photographs, in ADE20K's layout, into {data}")
+    print(f"[1/7] data: pictures of shapes on photographs, in ADE20K's layout, into {data}")
     summary = make_demo_ade(data)
     print(f"      {summary.train} to train on, {summary.val} to test on")
     if summary.note:
         print(f"      {summary.note}")
 
     images = f"data_root={(data / 'images/training').resolve()}"
-    print("[2/6] a teacher by MAE: a ViT-Small learns to fill in hidden patches")
+    print("[2/7] a teacher by MAE: a ViT-Small learns to fill in hidden patches")
     teacher = _run(configs.teacher, out, images) / f"{Path(configs.teacher).stem}.safetensors"
-    print("[3/6] D-MAE: a ViT-Tiny fills them in, too, and learns the teacher's attention")
+    print("[3/7] D-MAE: a ViT-Tiny fills them in, too, and learns the teacher's attention")
     student = _run(configs.student, out, images, f"teacher={teacher}")
     encoder = student / f"{Path(configs.student).stem}.safetensors"
     print(f"      pictures (original, masked, predicted): {student / 'pictures/latest.jpg'}")
-    print("[4/6] UPerNet on that ViT-Tiny")
+    print("[4/7] UPerNet on that ViT-Tiny")
     options = (f"data_root={data.resolve()}", f"init={encoder}")
     work_dir = _run(configs.segmentor, out, *options)
 
     checkpoint, pictures = latest_checkpoint(work_dir), out / "overlays"
-    print(f"[5/6] tools/test.py {configs.segmentor} {checkpoint} --show-dir {pictures}", end=" ")
+    print(f"[5/7] tools/test.py {configs.segmentor} {checkpoint} --show-dir {pictures}", end=" ")
     print(f"--cfg-options {options[0]}", flush=True)
     metrics = test(
         configs.segmentor,
@@ -72,14 +76,31 @@ def run_demo(
     sheet = out / "demo.png"
     write_sheet(sorted(pictures.glob("*.png"))[::5], sheet)
 
+    tracked = _track(out / "tracking", data.parent / "tracking", videos)
     minutes = (time.monotonic() - started) / 60
-    print(f"[6/6] result after {minutes:.1f} minutes: a ViT-Tiny and UPerNet")
+    print(f"[7/7] result after {minutes:.1f} minutes: a ViT-Tiny and UPerNet")
     print("                                    mIoU    aAcc")
     print(f"      trained                      {metrics['mIoU']:5.1f}   {metrics['aAcc']:5.1f}")
     print(f"      always the commonest class   {constant.miou:5.1f}   {constant.aacc:5.1f}")
     print(f"      pictures (image, truth, prediction): {sheet}, and one by one in {pictures}")
     print("      Seconds of pre-training on 120 pictures show the path, not what it is worth.")
-    return metrics
+    print("      and a tracker                 AUC       P   P_norm")
+    for name, scores in (
+        ("the weights that come with this", tracked.scores),
+        ("a box that never moves", tracked.unmoved),
+    ):
+        values = (scores.auc, scores.precision, scores.norm_precision)
+        print(f"      {name:<31}" + "".join(f"{value:8.1f}" for value in values))
+    print(f"      {tracked.milliseconds:.0f} ms a frame; videos with its boxes: {out / 'tracking'}")
+    return metrics | {"AUC": tracked.scores.auc}
+
+
+def _track(out: Path, data: Path, videos: dict[str, int] | None) -> DemoTrack:
+    """Follow the targets of made videos with the weights that come with the package."""
+    print("[6/7] tracking: textured targets over moving photographs, that turn, hide and come back")
+    print(f"      tools/track.py {data}/disc/disc-1 --out {out}/disc-1.mp4   and others")
+    print(end="", flush=True)
+    return track_demo(load_tracker_model(), out, data, **(videos or {}))
 
 
 def _run(config: str, out: Path, *options: str) -> Path:

@@ -37,7 +37,9 @@ def test_demo_leaves_a_score_a_baseline_and_pictures(tiny_config, repo, tmp_path
     student.write_text(
         f"_base_ = {str(repo / 'configs/demo/dmae_tiny.py')!r}\nmodel = {small!r}\n{common}"
     )
-    metrics = run_demo(out, data, Configs(str(teacher), str(student), str(tiny_config)))
+    configs = Configs(str(teacher), str(student), str(tiny_config))
+    videos = dict(sequences=1, frames=6, size=(160, 120))
+    metrics = run_demo(out, data, configs, videos)
     printed = capsys.readouterr().out
     # each training starts from what the one before it left
     taught = read_manifest(out / "student/student.safetensors")
@@ -49,6 +51,9 @@ def test_demo_leaves_a_score_a_baseline_and_pictures(tiny_config, repo, tmp_path
     assert (out / "student/pictures/latest.jpg").is_file()
     assert f"{metrics['mIoU']:.1f}" in printed and f"{baseline(data).miou:.1f}" in printed
     assert str(tmp_path / "out/demo.png") in printed
+    assert metrics["AUC"] > 50 and f"{metrics['AUC']:.1f}" in printed
+    assert (out / "tracking/disc-1.mp4").stat().st_size > 1000
+    assert len((out / "tracking/disc-1.txt").read_text().splitlines()) == 6
     assert len(list((tmp_path / "out/overlays").glob("*.png"))) == 30
     assert cv2.imread(str(tmp_path / "out/demo.png")).shape[1] > 2 * 3 * 160
 

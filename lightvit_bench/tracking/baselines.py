@@ -36,7 +36,8 @@ class UnmovedTracker:
 class MilTracker:
     """OpenCV's TrackerMIL (Babenko et al. 2009), the one that needs no file of weights.
 
-    It tells no score and never says that a target is lost; boxes are whole pixels.
+    It tells no score and never says that a target is lost; boxes are whole pixels. It draws its
+    features at random, and OpenCV's seed does not reach it: two runs differ.
     """
 
     def __init__(self):
@@ -46,7 +47,6 @@ class MilTracker:
         """Start; raises as `Tracker.init`."""
         check_image(image)
         x, y, w, h = check_box(box_xywh, image)
-        cv2.setRNGSeed(0)  # it draws its features at random
         self._tracker = cv2.TrackerMIL.create()
         self._tracker.init(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [round(v) for v in (x, y, w, h)])
 

@@ -18,8 +18,6 @@ from lightvit_bench.tracking.follow import Step, Track, follow
 from lightvit_bench.tracking.judge import TrackerScores, annotations_of, judge_boxes
 from lightvit_bench.tracking.tracker import Model, Tracker
 
-DATA = Path("data/demo/tracking")
-
 
 @dataclass(frozen=True)
 class DemoTrack:
@@ -37,7 +35,7 @@ class DemoTrack:
     videos: list[Path]
 
 
-def track_demo(model: Model, out: Path, data: Path = DATA, **videos: int) -> DemoTrack:
+def track_demo(model: Model, out: Path, data: Path, **videos: int) -> DemoTrack:
     """Make the videos in `data` where they are not, track them, and leave results in `out`.
 
     For each video there are NAME.mp4, NAME.txt and NAME_time.txt. `videos`: of
@@ -48,9 +46,7 @@ def track_demo(model: Model, out: Path, data: Path = DATA, **videos: int) -> Dem
     sequences = [found[name] for name in made.names]
     tracks = {one.name: _track(model, one, out) for one in sequences}
     truth = annotations_of(sequences)
-    still = {
-        name: np.repeat(track.boxes[:1], len(track), axis=0) for name, track in tracks.items()
-    }
+    still = {name: np.repeat(track.boxes[:1], len(track), axis=0) for name, track in tracks.items()}
     return DemoTrack(
         judge_boxes({name: track.boxes for name, track in tracks.items()}, truth),
         judge_boxes(still, truth),
