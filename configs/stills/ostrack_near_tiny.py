@@ -2,10 +2,10 @@
 # first of two parts. Here the search region is the middle of the real one, 128 px cut out with a
 # factor of 2 at the same scale: 128 tokens instead of 320, and four times as many pairs a second.
 #
-#   tools/train.py configs/stills/ostrack_near_tiny.py \
-#       --cfg-options data_root=DIR train_dataloader.dataset.photos=... train_dataloader.dataset.coco=...
-#   tools/train.py configs/stills/ostrack_tiny.py --cfg-options data_root=DIR \
-#       load_from=work_dirs/stills/ostrack_near_tiny/iter_4000.pth
+#   tools/train.py configs/stills/ostrack_near_tiny.py --cfg-options data_root=DIR
+#   tools/train.py configs/stills/ostrack_tiny.py --cfg-options data_root=DIR
+#
+# DIR has photos/ (photographs, in folders or not) and coco/ (COCO's layout).
 _base_ = [
     "../_base_/models/ostrack_vit_tiny.py",
     "../_base_/datasets/still_pairs.py",

@@ -1,7 +1,8 @@
 # A tracker from still photographs; the second of two parts: the whole search region, and candidate
-# elimination from a third of the way on. Starts from what configs/stills/ostrack_near_tiny.py
+# elimination from 600 iterations on. Starts from what configs/stills/ostrack_near_tiny.py
 # leaves. The weights that come with this package were trained so (docs/tracking.md).
 _base_ = "./ostrack_near_tiny.py"
+load_from = "work_dirs/stills/ostrack_near_tiny/iter_4000.pth"
 iters = 2000
 model = dict(keep_schedule=dict(begin=6, end=12))  # of 20 epochs of 100 iterations
 train_dataloader = dict(dataset=dict(search_size=256, search_factor=4.0))

@@ -42,8 +42,8 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     options = _parse_options(options)
     short = {key: options.pop(key) for key in SHORT_OPTIONS if key in options}
     _check_options(cfg, options)
-    cfg.merge_from_dict(options)
     _apply_short(cfg, short)
+    cfg.merge_from_dict(options)
     cfg.setdefault("launcher", "none")
     return cfg
 
@@ -139,6 +139,8 @@ def explain_config_errors(cfg: Config) -> Iterator[None]:
 def _apply_short(cfg: Config, short: dict) -> None:
     if "init" in short:
         cfg.model.backbone.init = short["init"]
+        if is_tracking(cfg):
+            cfg.load_from = None  # of a second part's config: another start is wanted
     if "teacher" in short:
         if not cfg.model.get("distill"):
             raise ConfigError(f"teacher={short['teacher']}: {cfg.filename} has no model.distill.")

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from lightvit_bench.errors import ConfigError, near_matches
+from lightvit_bench.tracking.checks import check_kind, check_number, check_whole
 from lightvit_bench.tracking.heads import ConvHead, Maps, MlpHead
 from lightvit_bench.tracking.pruning import (
-    Elimination,
-    PruneOnce,
     Search,
     attention_to_search,
     gaussian_prior,
@@ -35,14 +34,17 @@ class NetworkSpec:
 
     Attributes:
         preset: of the encoder, head count included.
-        template_size, search_size: pixels a side of the two inputs.
-        template_factor, search_factor: side of the squares cut out, in roots of the box's area.
-        head: "conv" (OSTrack's, `head_channels` wide) or "mlp" (for each token).
+        template_size, search_size: pixels a side of the two inputs, 16 to 4096.
+        template_factor, search_factor: side of the squares cut out, in roots of the box's area;
+            at most 100.
+        head: "conv" (OSTrack's, `head_channels` wide, 8 to 4096) or "mlp" (for each token).
         eliminate, keep: blocks that eliminate candidates, and the share they keep; none: ().
-        prune_after: blocks before search tokens are pruned once to the share `keep`; 0: never.
+        prune_after: blocks whose attention sees all search tokens, before they are pruned once to
+            the share `keep`; 0: never.
 
     Raises:
-        ConfigError: a field contradicts another one, or names what the encoder does not have.
+        ConfigError: a field is of another type or out of range, contradicts another one, or names
+            what the encoder does not have.
     """
 
     preset: str = "vit_tiny_p16_h12"
@@ -57,7 +59,19 @@ class NetworkSpec:
     prune_after: int = 0
 
     def __post_init__(self):
+        if not isinstance(self.eliminate, (list, tuple)):
+            raise ConfigError(f"eliminate is a list of blocks, not {self.eliminate!r}.")
         object.__setattr__(self, "eliminate", tuple(self.eliminate))
+        check_kind("preset", self.preset, str)
+        check_kind("head", self.head, str)
+        for name in ("template_size", "search_size"):
+            check_whole(f"{name}, in pixels,", getattr(self, name), 16, 4096)
+        for name in ("template_factor", "search_factor"):
+            check_number(name, getattr(self, name), above=0, most=100)
+        check_whole("head_channels", self.head_channels, 8, 4096)  # they are halved three times
+        check_whole("prune_after", self.prune_after, 0)
+        for block in self.eliminate:
+            check_whole("a block of eliminate", block, -(2**31))  # its range is told below
         if self.head not in HEADS:
             raise ConfigError(
                 f"there is no head {self.head!r}.", near=near_matches(self.head, HEADS)
@@ -67,18 +81,7 @@ class NetworkSpec:
                 "candidates are eliminated in blocks, or pruned once, not both.",
                 set="eliminate=() or prune_after=0",
             )
-        if not 0 < self.keep <= 1:
-            raise ConfigError(
-                f"a share of tokens to keep is above 0 and at most 1, not {self.keep}."
-            )
-        if self.template_size < 1 or self.search_size < 1:
-            raise ConfigError("template_size and search_size are pixels, 1 or more.")
-        if self.prune_after < 0:
-            raise ConfigError(f"prune_after counts blocks, 0 for none, not {self.prune_after}.")
-        if self.head == "conv" and self.head_channels < 8:
-            raise ConfigError(
-                f"head_channels are halved three times: 8 at least, not {self.head_channels}."
-            )
+        check_number("keep, a share of tokens,", self.keep, above=0, most=1)
         preset = get_preset(self.preset, ViTPreset)
         if self.template_size % preset.patch or self.search_size % preset.patch:
             raise ConfigError(
@@ -96,13 +99,6 @@ class NetworkSpec:
     def to_dict(self) -> dict:
         """Plain values, which `NetworkSpec(**values)` takes back."""
         return asdict(self)
-
-    @property
-    def reduction(self) -> Elimination | PruneOnce | None:
-        """How search tokens are left behind, None if they are not."""
-        if self.prune_after:
-            return PruneOnce(self.prune_after, self.keep)
-        return Elimination(self.eliminate, self.keep) if self.eliminate else None
 
 
 class Output(NamedTuple):
@@ -240,19 +236,16 @@ class OneStreamTracker(nn.Module):
         middle = middle_token(self.template_grid)
         row = slice(middle, middle + 1)
         for i, block in enumerate(self.backbone.blocks):
-            if i in spec.eliminate:
+            if i in spec.eliminate or i + 1 == spec.prune_after:
                 tokens, logits = block.attend(tokens, want_logits=row)
                 scores = attention_to_search(logits, length)
                 left = kept(scores.shape[1], keep)
+                if spec.prune_after:
+                    if prior_wh is None:
+                        square = self.search_grid[0] / grid[0] / spec.search_factor
+                        prior_wh = tokens.new_full((len(tokens), 2), square)
+                    scores = scores * gaussian_prior(prior_wh, grid)
                 tokens = block.feed(region.reduce(tokens, length, scores, left))
-            elif i + 1 == spec.prune_after:
-                tokens, logits = block(tokens, want_logits=row)
-                if prior_wh is None:
-                    square = self.search_grid[0] / grid[0] / spec.search_factor
-                    prior_wh = tokens.new_full((len(tokens), 2), square)
-                scores = attention_to_search(logits, length)
-                scores = scores * gaussian_prior(prior_wh, grid)
-                tokens = region.reduce(tokens, length, scores, kept(region.count, keep))
             else:
                 tokens, _ = block(tokens)
         return self.backbone.norm(tokens), region

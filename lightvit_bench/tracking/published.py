@@ -91,7 +91,7 @@ def convert_tracker(
     preset: str | None = None,
     eliminate: str = "ce",
     recipe: str | None = None,
-    settings: Settings | None = None,
+    settings: Settings = Settings(hold=False),  # noqa: B008  (immutable)
     image_mean: Sequence[float] = IMAGENET_MEAN,
     image_std: Sequence[float] = IMAGENET_STD,
     half: bool = False,
@@ -101,6 +101,7 @@ def convert_tracker(
 
     Args:
         eliminate: "ce", the authors' candidate elimination, or "none".
+        settings: by default the box moves on whatever the score, as with the authors.
         half: store the weights in float16.
 
     Raises:

@@ -23,3 +23,6 @@ train_dataloader = dict(
 val_dataloader = None
 val_evaluator = None
 val_cfg = None
+# What tools/test.py runs the tracker over: videos made from a seed, which `make demo` leaves. Your
+# own: --cfg-options test_set.data_root=. test_set.root=FOLDER
+test_set = dict(name="folder", root="demo/tracking", data_root=data_root)

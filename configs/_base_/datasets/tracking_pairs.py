@@ -58,3 +58,6 @@ val_evaluator = dict(type="PairIoU")
 del pairs  # it has its places; an option pairs.gap=... would change nothing
 # What tools/test.py runs the tracker over.
 test_set = dict(name="lasot", root="lasot", split="test", data_root=data_root)
+# The box moves on whatever the score, as the authors' does: their training shows no search region
+# without the target, so a low score does not mean that it is gone.
+tracker = dict(hold=False)
