@@ -37,8 +37,9 @@ def main() -> None:
         "--annotations",
         required=True,
         metavar="PATH",
-        help="LaSOT's annotations: the toolkit's folder, a zip archive, the data set, or a "
-        "sequence; for --submission the data set's folder",
+        help="LaSOT's annotations: the toolkit's folder, a zip archive, the data set, or one's own "
+        "sequences; for --submission and --format got10k the data set. A leading data/ stands for "
+        "$LIGHTVIT_DATA, where that is set",
     )
     parser.add_argument("--out", metavar="DIR", help="write plots (SVG, PNG) and tables (CSV) here")
     chosen = parser.add_mutually_exclusive_group()
@@ -50,7 +51,8 @@ def main() -> None:
     chosen.add_argument(
         "--all",
         action="store_true",
-        help="judge every annotated sequence (Protocol I), not the test set alone",
+        help="judge every annotated sequence (Protocol I of LaSOT), not the test set alone, which "
+        "is what is judged where all of it is annotated",
     )
     parser.add_argument("--json", metavar="FILE", help="write all scores and curves as JSON")
     parser.add_argument(
@@ -106,11 +108,12 @@ def named(arguments: list[str]) -> dict[str, Path]:
 def judge(args: argparse.Namespace) -> None:
     from lightvit_bench.data.box_files import write_text
     from lightvit_bench.data.lasot_annotations import LasotAnnotations, parse_names
+    from lightvit_bench.data.roots import resolve_root
     from lightvit_bench.tracking.judge import judge_folder
     from lightvit_bench.tracking.plots import best_first, write_report
 
     folders = named(args.results)
-    truth = LasotAnnotations(args.annotations)
+    truth = LasotAnnotations(resolve_root(args.annotations))
     sequences = truth.known if args.all else None
     if args.sequences:
         sequences = parse_names(Path(args.sequences).read_bytes(), args.sequences)
@@ -143,8 +146,8 @@ def judge(args: argparse.Namespace) -> None:
                 for key, held in first.per_attribute.items()
             ],
         )
-    if first.faulty:
-        print(f"\n{first.faulty} visible frames have annotation values <= 0: never a success there")
+    if first.remark:
+        print(f"\n{first.remark}")
     for one in ranked:
         if one.dropped:
             print(f"\n{one.tracker}: left out of a mean, never right: {', '.join(one.dropped)}")
@@ -152,12 +155,20 @@ def judge(args: argparse.Namespace) -> None:
         print("\n" + "\n".join(written))
 
 
+def sequences_of(name: str, path: str, split: str):
+    """All sequences of a data set's split; errors name the option here."""
+    from lightvit_bench.data.set_checks import set_by
+    from lightvit_bench.data.tracking_sets import open_set
+
+    with set_by("--annotations PATH"):
+        return open_set(name, path, split, expect_all=True)
+
+
 def judge_val(args: argparse.Namespace) -> None:
-    from lightvit_bench.data.got10k import open_got10k
     from lightvit_bench.metrics.got10k import PROTOCOL
     from lightvit_bench.tracking.judge import judge_got10k
 
-    sequences = open_got10k(args.annotations, "val", expect_all=True)
+    sequences = sequences_of("got10k", args.annotations, "val")
     found = {name: judge_got10k(f, sequences)[0] for name, f in named(args.results).items()}
     print(f"protocol   {PROTOCOL}")
     print(f"sequences  {len(sequences)} expected, {len(sequences)} evaluated\n")
@@ -187,14 +198,12 @@ def submit(args: argparse.Namespace) -> None:
         raise BadDataError("one folder of results makes a submission.", given=args.results)
     (folder,) = named(args.results).values()
     if server == "got10k":
-        from lightvit_bench.data.got10k import open_got10k as open_set
         from lightvit_bench.tracking.submission import write_got10k as write
     elif server == "trackingnet":
-        from lightvit_bench.data.trackingnet import open_trackingnet as open_set
         from lightvit_bench.tracking.submission import write_trackingnet as write
     else:
         raise ConfigError(f"no server {server!r} is known.", known="got10k, trackingnet")
-    count = write(folder, open_set(args.annotations, "test", expect_all=True), out)
+    count = write(folder, sequences_of(server, args.annotations, "test"), out)
     print(f"{out}: {count} sequences")
 
 

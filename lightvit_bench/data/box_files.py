@@ -1,5 +1,6 @@
-"""Result and annotation files: one line a frame, `x,y,w,h` or the seconds that it took.
+"""Result and annotation files: one line a frame, `x,y,w,h`, a mark or the seconds that it took.
 
+All readers of tracking data read these files here, whether they lie in folders or in archives.
 Reading is fast for what programs write (one separator throughout, plain numbers, NaN) and careful
 for everything else; a file that cannot be read to its last line is an error that names the line.
 """
@@ -19,6 +20,7 @@ from lightvit_bench.writing import whole_file
 # All that can be part of a number, nan and inf included: what is left of a line are its separators.
 _NUMBER_BYTES = b"0123456789.+-eEnNaAiIfFtTyY"
 _TO_SPACES = bytes.maketrans(b",\t", b"  ")
+_BOM = b"\xef\xbb\xbf"  # what some editors put first
 _REAL = r"[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|nan|inf(?:inity)?)"
 _NUMBER = re.compile(_REAL, re.IGNORECASE | re.ASCII)
 _COMPLEX = re.compile(rf"(?:{_REAL}(?=[+-]))?{_REAL}[ij]", re.IGNORECASE | re.ASCII)
@@ -38,9 +40,17 @@ def read_boxes(path: str | os.PathLike) -> np.ndarray:
     return parse_boxes(_read(path), str(path))
 
 
-def parse_boxes(data: bytes, where: str) -> np.ndarray:
-    """`read_boxes` for the bytes of a file; `where` names it in messages."""
-    return _parse(data, 4, where, "x,y,w,h")
+def parse_boxes(data: bytes, where: str, truth: bool = False) -> np.ndarray:
+    """`read_boxes` for the bytes of a file; `where` names it in messages.
+
+    `truth`: of a data set, so that what is infinite or complex is an error too. NaN is not: a box
+    may be unknown.
+    """
+    boxes = _parse(data, 4, where, "x,y,w,h", truth)
+    if truth and np.isinf(boxes).any():
+        row = int(np.flatnonzero(np.isinf(boxes).any(axis=1))[0])
+        raise _bad_line(where, row + 1, len(boxes), "x,y,w,h", str(boxes[row].tolist()))
+    return boxes
 
 
 def read_times(path: str | os.PathLike) -> np.ndarray:
@@ -49,24 +59,39 @@ def read_times(path: str | os.PathLike) -> np.ndarray:
 
 
 def parse_flags(data: bytes, where: str) -> np.ndarray:
-    """Zeros and ones, one a line or all in one line with commas: (N,) bool.
+    """`parse_marks` of zeros and ones: (N,) bool."""
+    return parse_marks(data, where) == 1
+
+
+def parse_marks(data: bytes, where: str, largest: int = 1) -> np.ndarray:
+    """Whole numbers from 0 to `largest` (9 at most), one a line or all in one: (N,) int64.
+
+    Commas, tabs or spaces divide them.
 
     Raises:
-        BadDataError: it is empty or holds anything else; the message gives the line.
+        BadDataError: there is none, or anything else; the message gives the line.
     """
+    data = data.removeprefix(_BOM)
     text = np.frombuffer(data.replace(b"\r\n", b"\n").strip(), np.uint8)
-    flags, between = text[::2] - ord("0"), text[1::2]
-    if len(text) % 2 and flags.max() <= 1 and np.isin(between, (10, 44, 9, 32)).all():
-        return flags.astype(bool)
-    found = []
+    marks, between = text[::2] - ord("0"), text[1::2]  # wraps around below "0"
+    if len(text) % 2 and marks.max() <= largest and np.isin(between, (10, 44, 9, 32)).all():
+        return marks.astype(np.int64)
+    allowed = {str(value): value for value in range(largest + 1)}
+    found: list[int] = []
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
         fields = _BETWEEN.split(line.strip(" \t,")) if line.strip() else []
-        if not all(field in ("0", "1") for field in fields):
-            raise BadDataError(f"{where}, line {number}, holds other than 0 and 1.", line=line[:80])
-        found += [field == "1" for field in fields]
+        odd = next((field for field in fields if field not in allowed), None)
+        if odd is not None:
+            known = "0 and 1" if largest == 1 else f"0 to {largest}"
+            raise BadDataError(
+                f"{where}, line {number}, holds other than {known}.",
+                found=repr(odd[:40]),
+                line=line[:80],
+            )
+        found += [allowed[field] for field in fields]
     if not found:
         raise BadDataError(f"{where} holds no flag.")
-    return np.array(found)
+    return np.array(found, np.int64)
 
 
 def write_boxes(path: str | os.PathLike, boxes: np.ndarray) -> None:
@@ -106,9 +131,9 @@ def _read(path: str | os.PathLike) -> bytes:
         raise MissingDataError("a result file is not there.", looked_for=str(path)) from None
 
 
-def _parse(data: bytes, width: int, where: str, columns: str) -> np.ndarray:
+def _parse(data: bytes, width: int, where: str, columns: str, truth: bool = False) -> np.ndarray:
     """(N, width) float64, by the fast way where the file is plain, line by line otherwise."""
-    data = data.removeprefix(b"\xef\xbb\xbf")  # what some editors put first
+    data = data.removeprefix(_BOM)
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     data = data.rstrip(b"\n \t") + b"\n"
@@ -120,7 +145,7 @@ def _parse(data: bytes, width: int, where: str, columns: str) -> np.ndarray:
             values = _plain_numbers(text.translate(_TO_SPACES))
             if len(values) == rows * width:
                 return values.reshape(rows, width)
-    return _line_by_line(data, width, where, columns)
+    return _line_by_line(data, width, where, columns, truth)
 
 
 def _tidied(data: bytes) -> bytes:
@@ -142,27 +167,31 @@ def _plain_numbers(data: bytes) -> np.ndarray:
             return np.empty(0)
 
 
-def _line_by_line(data: bytes, width: int, where: str, columns: str) -> np.ndarray:
+def _line_by_line(data: bytes, width: int, where: str, columns: str, truth: bool) -> np.ndarray:
     lines = data.decode("utf-8", "replace").split("\n")[:-1]
     if not any(line.strip() for line in lines):
         raise BadDataError(f"{where} is empty.", expected=f"{columns}, one line a frame")
     rows = []
     for number, line in enumerate(lines, 1):
         fields = _BETWEEN.split(line.strip(" \t"))
-        values = [_number(field) for field in fields]
+        values = [_number(field, complex_too=not truth) for field in fields]
         if len(values) != width or None in values:
-            last = ", the last one," if number == len(lines) else ""
-            raise BadDataError(
-                f"{where}, line {number}{last} is not {columns}.",
-                line=repr(line[:80]),
-                lines=f"{len(lines)} in the file",
-            )
+            raise _bad_line(where, number, len(lines), columns, repr(line[:80]))
         rows.append(values)
     return np.array(rows, np.float64)
 
 
-def _number(field: str) -> float | None:
-    """NaN for a complex number, None for what is no number."""
+def _bad_line(where: str, number: int, lines: int, columns: str, line: str) -> BadDataError:
+    last = ", the last one," if number == lines else ""
+    return BadDataError(
+        f"{where}, line {number}{last} is not {columns}.",
+        line=line,
+        lines=f"{lines} in the file",
+    )
+
+
+def _number(field: str, complex_too: bool) -> float | None:
+    """NaN for a complex number where it may be one, None for what is no number."""
     if _NUMBER.fullmatch(field):
         return float(field)
-    return float("nan") if _COMPLEX.fullmatch(field) else None
+    return float("nan") if complex_too and _COMPLEX.fullmatch(field) else None

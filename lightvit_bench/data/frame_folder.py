@@ -53,7 +53,7 @@ def open_folder(
         raise not_found(_TITLE, _ANCHOR, tree, f"NAME/{_TRUTH} and NAME/img/*.jpg")
     places: dict[str, str] = {}
     for folder in found:
-        name = folder.rpartition("/")[2] or Path(tree.root).stem
+        name = folder.rpartition("/")[2] or tree.name
         if name in places:
             raise BadDataError(
                 f"Two sequences are called {name}.",
@@ -66,15 +66,21 @@ def open_folder(
 
 
 def _look(tree: Tree, folder: str, depth: int, found: list[str], bare: list[str]) -> None:
-    """Collect the sequences at or below `folder`, and folders of frames without boxes."""
+    """Collect the sequences at or below `folder`, and folders of frames without boxes.
+
+    Pictures beside folders of sequences are no frames: what lies below is looked at first.
+    """
     listing = tree.list(folder)
     if _TRUTH in listing.files:
         found.append(folder)
-    elif any(name.lower().endswith(IMAGE_SUFFIXES) for name in listing.files):
-        bare.append(folder.removesuffix("/img"))
-    elif depth:
+        return
+    before = len(found) + len(bare)
+    if depth:
         for name in listing.folders:
             _look(tree, f"{folder}/{name}" if folder else name, depth - 1, found, bare)
+    pictures = any(name.lower().endswith(IMAGE_SUFFIXES) for name in listing.files)
+    if pictures and len(found) + len(bare) == before:
+        bare.append(folder.removesuffix("/img"))
 
 
 def _sequence(name: str, store: Store, folder: str) -> Sequence:

@@ -11,6 +11,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
+from lightvit_bench.data.box_files import parse_boxes, parse_marks
 from lightvit_bench.data.sequence import Annotation
 from lightvit_bench.data.store import Store, Tree
 from lightvit_bench.errors import BadDataError
@@ -18,6 +19,9 @@ from lightvit_bench.errors import BadDataError
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 # As stored: boxes are in stored pixels, so a camera's note on orientation is left aside.
 _AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+
+# In a JPEG's pixels 255 is followed by 0, by a restart (D0 ... D7) or by more of itself.
+_MARK = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 
 
 def decode_image(data: bytes, place: str) -> np.ndarray:
@@ -31,8 +35,8 @@ def decode_image(data: bytes, place: str) -> np.ndarray:
         why = "it is no JPEG, PNG, WebP, BMP or TIFF image" if data else "it is empty"
         raise _unreadable(place, why)
     # OpenCV has taken JPEGs cut short and filled the rest with grey; here it must not depend on its
-    # version. Behind the last start of a scan: a thumbnail in the headers has an end of its own.
-    if kind == "JPEG" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+    # version.
+    if kind == "JPEG" and _jpeg_is_cut(data):
         raise _unreadable(place, "a JPEG without its end: the file is cut short")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED)
@@ -53,6 +57,21 @@ def _kind(data: bytes) -> str | None:
     if data[:2] == b"BM":
         return "BMP"
     return "TIFF" if data[:4] in (b"II*\0", b"MM\0*") else None
+
+
+def _jpeg_is_cut(data: bytes) -> bool:
+    """Whether a JPEG stops before its end mark, by its segments (ITU-T T.81, annex B).
+
+    Its headers may hold a thumbnail with an end of its own, and anything may follow its end: the
+    film of a moving photograph. Where a mark is not in its place, the decoder is to say it.
+    """
+    at = 2
+    while mark := _MARK.search(data, at):
+        kind, at = data[mark.end() - 1], mark.end()
+        if kind == 0xD9:
+            return False
+        at += max(int.from_bytes(data[at : at + 2], "big"), 2)  # the pixels behind it are no mark
+    return True
 
 
 def _unreadable(place: str, why: str) -> BadDataError:
@@ -118,6 +137,8 @@ class StoredFrames:
         for folder in self.folders:
             names = frame_names(self.store.list(folder).files)
             if names:
+                if not isinstance(names, NumberedNames):
+                    self._no_twins(folder, names)
                 kept = len(names) if self.at_most is None else min(len(names), self.at_most())
                 return folder, names if kept == len(names) else [names[i] for i in range(kept)]
         raise BadDataError(
@@ -127,6 +148,19 @@ class StoredFrames:
                 for folder in self.folders
             ],
         )
+
+    def _no_twins(self, folder: str, names: Sequence[str]) -> None:
+        """A frame that is there twice, or its mask beside it, would be two frames."""
+        first: dict[str, str] = {}
+        for name in names:
+            other = first.setdefault(os.path.splitext(name)[0], name)
+            if other != name:
+                raise BadDataError(
+                    "Two pictures of a sequence have one name.",
+                    folder=self.store.place(folder),
+                    pictures=f"{other} and {name}",
+                    mend="keep frames of one kind there; masks belong in a folder of their own",
+                )
 
     def __len__(self) -> int:
         return len(self._found[1])
@@ -153,28 +187,8 @@ def home_of(store: Store, folder: str) -> Store:
 
 
 def read_boxes(store: Store, path: str) -> np.ndarray:
-    """Boxes of a text file, one `x,y,w,h` a line: (N, 4) float64, as they are in the file.
-
-    Commas, tabs or spaces divide the numbers; `nan` is one, infinity is not. Empty lines at the end
-    do not count. `BadDataError` names the file and the line.
-    """
-    lines = _text(store, path).rstrip().splitlines()
-    rows = [line.replace(",", " ").split() for line in lines]
-    try:
-        boxes = np.array(rows, np.float64)
-        if boxes.ndim == 2 and boxes.shape[1] == 4 and not np.isinf(boxes).any():
-            return boxes
-    except ValueError:
-        pass
-    for number, row in enumerate(rows, 1):
-        if len(row) != 4 or not all(map(_is_number, row)):
-            raise BadDataError(
-                "A line of boxes is not four numbers.",
-                file=store.place(path),
-                line=f"{number}: {lines[number - 1][:80]!r}",
-                expected="x,y,w,h",
-            )
-    raise BadDataError("A file of boxes is empty.", file=store.place(path))
+    """The truth's boxes in a text file: (N, 4) float64, by `box_files.parse_boxes`."""
+    return parse_boxes(store.read(path), store.place(path), truth=True)
 
 
 def read_marks(store: Store, path: str, rows: int, largest: int = 1) -> np.ndarray:
@@ -182,22 +196,14 @@ def read_marks(store: Store, path: str, rows: int, largest: int = 1) -> np.ndarr
 
     `BadDataError` where there are not `rows` of them or one is another number.
     """
-    words = _text(store, path).replace(",", " ").split()
-    allowed = {str(value) for value in range(largest + 1)}
-    odd = next((word for word in words if word not in allowed), None)
-    if odd is not None:
+    marks = parse_marks(store.read(path), store.place(path), largest)
+    if len(marks) != rows:
         raise BadDataError(
-            f"A file of marks holds something else than 0 to {largest}.",
-            file=store.place(path),
-            found=repr(odd[:40]),
-        )
-    if len(words) != rows:
-        raise BadDataError(
-            f"{len(words):,} marks for {rows:,} boxes.",
+            f"{len(marks):,} marks for {rows:,} boxes.",
             file=store.place(path),
             expected="one for each line of boxes",
         )
-    return np.array(words, np.int64)
+    return marks
 
 
 def annotation(
@@ -235,18 +241,3 @@ def annotation(
         visible=np.ones(count, bool) if visible is None else visible,
         covered=np.full(count, np.nan) if covered is None else covered,
     )
-
-
-def _text(store: Store, path: str) -> str:
-    data = store.read(path)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise BadDataError("A file is not text.", file=store.place(path)) from None
-
-
-def _is_number(word: str) -> bool:
-    try:
-        return abs(float(word)) != float("inf")
-    except ValueError:
-        return False

@@ -102,7 +102,8 @@ def _listed(path: Path, names: list[str], option: str) -> set[str]:
             layout="docs/datasets.md#got-10k",
         )
     known, listed = set(names), set()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    text = path.read_bytes().decode("utf-8-sig", "replace")
+    for number, line in enumerate(text.splitlines(), 1):
         word = line.strip()
         if not word or word.startswith("#"):
             continue

@@ -1,36 +1,40 @@
 """LaSOT's annotations without its pictures: all that judging a tracker needs.
 
-Read from a folder or a zip archive, in whichever layout is found there:
+Read from a folder, a zip archive, or a folder with archives in it, in whichever layout is there:
 
     annos/SEQ.txt, annos/absent/SEQ.txt, annos/att/SEQ.txt        the MATLAB toolkit, or its `annos`
         sequence_evaluation_config/testing_set.txt                beside them
     annos/SEQ.txt, absent/SEQ.txt, attributes/SEQ.txt             the same, side by side
         testing_set.txt
-    SEQ/groundtruth.txt, SEQ/full_occlusion.txt, SEQ/out_of_view.txt      the data set; CLASS/SEQ
-        testing_set.txt, where there is one                               too, or one SEQ itself
+    SEQ/groundtruth.txt, SEQ/full_occlusion.txt, SEQ/out_of_view.txt      the data set; CLASS/SEQ,
+        testing_set.txt, where there is one                               CLASS.zip, or one SEQ
 
 In the data set's own layout a target is absent where it is fully occluded or out of view, and
-nothing tells of attributes.
+nothing tells of attributes. One's own sequences lie alike; of theirs, a file of flags may be absent
+(`data.frame_folder`).
 """
 
 from __future__ import annotations
 
 import os
 import re
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from lightvit_bench.data.box_files import parse_boxes, parse_flags
+from lightvit_bench.data.frames import home_of
+from lightvit_bench.data.lasot import expected_names, test_names
+from lightvit_bench.data.store import Store, Tree, open_tree
 from lightvit_bench.errors import BadDataError, MissingDataError, near_matches
 
 _ATTRIBUTES = 14
 _NAMED = 10
+_DEEPEST = 3  # levels down to a sequence: ALL/CLASS/SEQ
 _LAYOUT = "annos/SEQ.txt and annos/absent/ or absent/, or SEQ/groundtruth.txt"
 
 
@@ -50,8 +54,8 @@ class LasotAnnotations:
     Attributes:
         path: where they lie.
         known: every sequence that is annotated there, in natural order.
-        names: the sequences to judge by default: the test set where a list of it is there, else
-            all that are known.
+        names: the sequences to judge by default: those of a list of the test set that lies there;
+            else the 280 of LaSOT's, where all of them are annotated; else all that are known.
 
     Raises:
         MissingDataError: nothing is at `path`, or annotations of listed sequences are missing.
@@ -60,14 +64,15 @@ class LasotAnnotations:
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        self._files = _open(self.path)
-        self._layout, self._places, listed = _recognise(self._files)
+        self._layout, self._places, listed = _recognise(_open(self.path))
         self._read: dict[str, LasotTruth] = {}
         self.known = tuple(sorted(self._places, key=natural))
-        self.names = self.known
+        test = tuple(test_names())
+        self.names = test if set(test) <= set(self.known) else self.known
         if listed is not None:
-            self.names = parse_names(self._files.read(listed), self._files.where(listed))
-            self.check_known(self.names, self._files.where(listed))
+            source = listed.where()
+            self.names = parse_names(listed.read(), source)
+            self.check_known(self.names, source)
 
     def __contains__(self, name: object) -> bool:
         return name in self._places
@@ -88,25 +93,29 @@ class LasotAnnotations:
         return self._read[name]
 
     def _load(self, name: str) -> LasotTruth:
-        place, where = self._places[name], self._files.where
-        boxes_file = self._layout.boxes.format(place)
-        boxes = parse_boxes(self._files.read(boxes_file), where(boxes_file))
+        place, layout = self._places[name], self._layout
+        boxes_file = place.below(layout.boxes)
+        boxes = parse_boxes(boxes_file.read(), boxes_file.where(), truth=True)
         absent = np.zeros(len(boxes), bool)
-        for file in (pattern.format(place) for pattern in self._layout.absent):
-            flags = parse_flags(self._files.read(file), where(file))
+        for file in map(place.below, layout.absent):
+            if layout.own and not _needs_flags(name, place.folder) and not file.there():
+                continue
+            flags = parse_flags(file.read(), file.where())
             if len(flags) != len(boxes):
                 raise BadDataError(
                     f"{name}: boxes and flags are not of the same frames.",
-                    boxes=f"{len(boxes)} in {where(boxes_file)}",
-                    flags=f"{len(flags)} in {where(file)}",
+                    boxes=f"{len(boxes)} in {boxes_file.where()}",
+                    flags=f"{len(flags)} in {file.where()}",
                 )
             absent |= flags
         attributes = None
-        file = (self._layout.attributes or "").format(place)
-        if file and self._files.has(file):
-            attributes = parse_flags(self._files.read(file), where(file))
+        file = place.below(layout.attributes) if layout.attributes else None
+        if file is not None and file.there():
+            attributes = parse_flags(file.read(), file.where())
             if len(attributes) != _ATTRIBUTES:
-                raise BadDataError(f"{where(file)} has {len(attributes)} flags, not {_ATTRIBUTES}.")
+                raise BadDataError(
+                    f"{file.where()} has {len(attributes)} flags, not {_ATTRIBUTES}."
+                )
         for array in (boxes, absent):
             array.flags.writeable = False  # it is handed out again and again
         return LasotTruth(boxes, absent, attributes)
@@ -130,12 +139,12 @@ def parse_names(data: bytes, where: str) -> tuple[str, ...]:
     Raises:
         BadDataError: there is none, one is there twice, or one is no plain name.
     """
-    names = [line.strip() for line in data.decode("utf-8", "replace").splitlines()]
+    names = [line.strip() for line in data.decode("utf-8-sig", "replace").splitlines()]
     names = [name for name in names if name]
     if not names:
         raise BadDataError(f"{where} names no sequence.")
     for number, name in enumerate(names, 1):
-        if name in (".", "..") or re.search(r"[/\\\0\s]", name):
+        if name in (".", "..") or re.search(r"[/\\]", name) or not name.isprintable():
             raise BadDataError(f"{where}: name {number} is no sequence's.", name=repr(name[:80]))
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
@@ -155,142 +164,104 @@ def shortened(names: Iterable[str], limit: int = _NAMED) -> list[str]:
     return names[:limit] + more
 
 
-class _Folder:
-    """Files below a folder."""
+@dataclass(frozen=True)
+class _Place:
+    """A file or folder of a store; `name` is what {} stands for in a layout's patterns."""
 
-    def __init__(self, root: Path):
-        self.root = root
+    store: Store
+    folder: str
+    name: str = ""
 
-    def where(self, name: str) -> str:
-        return str(self.root / name)
+    def below(self, pattern: str) -> _Place:
+        """The file of that pattern below this folder."""
+        file = pattern.format(self.name)
+        return _Place(self.store, f"{self.folder}/{file}" if self.folder else file)
 
-    def has(self, name: str) -> bool:
-        return (self.root / name).is_file()
+    def there(self) -> bool:
+        return self.store.exists(self.folder)
 
-    def entries(self, folder: str) -> list[tuple[str, bool]]:
-        """(name, whether it is a folder) of what lies in a folder; nothing where there is none."""
-        try:
-            with os.scandir(self.root / folder) as found:
-                return sorted((entry.name, entry.is_dir()) for entry in found)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+    def where(self) -> str:
+        return self.store.place(self.folder)
 
-    def read(self, name: str) -> bytes:
-        try:
-            return (self.root / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            raise _not_there(self.where(name)) from None
-
-
-class _Archive:
-    """Files of a zip archive, below the one folder that it was packed as, if it was."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        try:
-            self.zip = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
-            raise BadDataError(f"{path} is no readable zip archive.", cause=str(error)) from None
-        files = [name for name in self.zip.namelist() if not name.endswith("/")]
-        tops = {name.split("/", 1)[0] for name in files}
-        inner = {name.split("/")[1] for name in files if name.count("/")}
-        self.top = ""
-        if len(tops) == 1 and inner & {"annos", "absent", "testing_set.txt"}:
-            self.top = f"{tops.pop()}/"
-        self.files = {name.removeprefix(self.top) for name in files}
-        self.folders: dict[str, set[tuple[str, bool]]] = {}
-        for name in self.files:
-            parts = name.split("/")
-            for depth, part in enumerate(parts):
-                held = self.folders.setdefault("/".join(parts[:depth]), set())
-                held.add((part, depth < len(parts) - 1))
-
-    def where(self, name: str) -> str:
-        return f"{self.path}:{self.top}{name}"
-
-    def has(self, name: str) -> bool:
-        return name in self.files
-
-    def entries(self, folder: str) -> list[tuple[str, bool]]:
-        return sorted(self.folders.get(folder, ()))
-
-    def read(self, name: str) -> bytes:
-        if name not in self.files:
-            raise _not_there(self.where(name))
-        try:
-            return self.zip.read(self.top + name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
-            raise BadDataError(f"{self.where(name)} cannot be read.", cause=str(error)) from None
+    def read(self) -> bytes:
+        if not self.there():
+            raise MissingDataError(
+                "a file of the annotations is not there.", looked_for=self.where()
+            )
+        return self.store.read(self.folder)
 
 
-def _open(path: Path) -> _Folder | _Archive:
-    if path.is_dir():
-        return _Folder(path)
-    if path.is_file():
-        return _Archive(path)
-    raise MissingDataError("no annotations.", looked_for=str(path), layout=_LAYOUT)
-
-
-def _not_there(where: str) -> MissingDataError:
-    return MissingDataError("a file of the annotations is not there.", looked_for=where)
+def _open(path: Path) -> Tree:
+    if not path.exists():
+        raise MissingDataError("no annotations.", looked_for=str(path), layout=_LAYOUT)
+    return open_tree(path)
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where files are, {} standing for a sequence's place: its boxes, the files of flags that
-    together (OR) say where it is absent, its attributes."""
+    """Where files are, {} standing for a sequence's name: its boxes, the files of flags that
+    together (OR) say where it is absent, its attributes. own: one's own may have fewer flags."""
 
     boxes: str
     absent: tuple[str, ...]
     attributes: str | None = None
+    own: bool = False
 
 
-_FLAGS = ("full_occlusion.txt", "out_of_view.txt")
-_OWN = _Layout("{}/groundtruth.txt", tuple(f"{{}}/{file}" for file in _FLAGS))
+_OWN = _Layout("groundtruth.txt", ("full_occlusion.txt", "out_of_view.txt"), own=True)
 
 
-def _recognise(files: _Folder | _Archive) -> tuple[_Layout, dict[str, str], str | None]:
+def _recognise(tree: Tree) -> tuple[_Layout, dict[str, _Place], _Place | None]:
     """The layout, the place of each sequence, and the list of the test set if there is one."""
-    lists = ("testing_set.txt", "sequence_evaluation_config/testing_set.txt")
-    listed = next((name for name in lists if files.has(name)), None)
-    for boxes, absent, attributes in (
-        ("annos", "annos/absent", "annos/att"),
-        ("annos", "absent", "attributes"),
-        ("", "absent", "att"),  # the toolkit's `annos` itself
-    ):
-        texts = [name for name, is_dir in files.entries(boxes) if not is_dir]
-        names = {name[:-4] for name in texts if name.endswith(".txt")}
-        if names and files.entries(absent):
-            pattern = f"{boxes}/{{}}.txt".lstrip("/")
-            layout = _Layout(pattern, (f"{absent}/{{}}.txt",), f"{attributes}/{{}}.txt")
-            return layout, {name: name for name in names}, listed
-    if isinstance(files, _Folder) and files.has("groundtruth.txt"):
-        return _Layout("groundtruth.txt", _FLAGS), {files.root.resolve().name: ""}, None
-    places = _own_places(files)
+    top, _ = tree.list()
+    for base in ("", *top[: len(top) == 1]):  # an archive may hold the one folder it was packed as
+        root = _Place(tree, base)
+        lists = ("testing_set.txt", "sequence_evaluation_config/testing_set.txt")
+        listed = next((file for file in map(root.below, lists) if file.there()), None)
+        for boxes, absent, attributes in (
+            ("annos", "annos/absent", "annos/att"),
+            ("annos", "absent", "attributes"),
+            ("", "absent", "att"),  # the toolkit's `annos` itself
+        ):
+            texts = tree.list(root.below(boxes).folder.rstrip("/")).files
+            names = [name[:-4] for name in texts if name.endswith(".txt")]
+            if names and any(tree.list(root.below(absent).folder)):
+                patterns = [f"{part}/{{}}.txt".lstrip("/") for part in (boxes, absent, attributes)]
+                layout = _Layout(patterns[0], (patterns[1],), patterns[2])
+                return layout, {name: _Place(tree, base, name) for name in names}, listed
+        if listed is not None:
+            break
+    places: dict[str, _Place] = {}
+    _find_own(tree, "", _DEEPEST, places)
     if not places:
         raise MissingDataError(
-            "no annotations in a layout that is known.", looked_for=files.where(""), layout=_LAYOUT
+            "no annotations in a layout that is known.", looked_for=tree.place(""), layout=_LAYOUT
         )
     return _OWN, places, listed
 
 
-def _own_places(files: _Folder | _Archive) -> dict[str, str]:
-    """Sequence -> its folder, one or two levels down."""
-    places: dict[str, str] = {}
-
-    def add(name: str, place: str) -> None:
+def _find_own(store: Store, folder: str, deeper: int, places: dict[str, _Place]) -> None:
+    """Sequence -> its place, at `folder` or below; what is in a sequence is not looked at."""
+    listing = store.list(folder)
+    if "groundtruth.txt" in listing.files:
+        name = folder.rpartition("/")[2] or store.name
         if name in places:
             raise BadDataError(
                 f"two sequences are called {name}.",
-                folders=[files.where(places[name]), files.where(place)],
+                folders=[places[name].where(), store.place(folder)],
             )
-        places[name] = place
+        places[name] = _Place(store, folder, name)
+    elif deeper:
+        for name in listing.folders:
+            inner = f"{folder}/{name}" if folder else name
+            _find_own(home_of(store, inner), inner, deeper - 1, places)
 
-    for outer in (name for name, is_dir in files.entries("") if is_dir):
-        if files.has(f"{outer}/groundtruth.txt"):
-            add(outer, outer)
-            continue
-        for inner in (name for name, is_dir in files.entries(outer) if is_dir):
-            if files.has(f"{outer}/{inner}/groundtruth.txt"):
-                add(inner, f"{outer}/{inner}")
-    return places
+
+def _needs_flags(name: str, folder: str) -> bool:
+    """Whether a sequence is LaSOT's, by name, or lies as LaSOT-ext's do: CLASS/CLASS-N."""
+    return folder.split("/")[-2:-1] == [name.rpartition("-")[0]] or name in _lasot_names()
+
+
+@cache
+def _lasot_names() -> frozenset[str]:
+    return frozenset(expected_names("all"))

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightvit_bench.data.store import Tree, every_archive, open_tree
 from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError
 
 Say = Callable[[str], None]
-_SET = "LIGHTVIT_DATA=/path/to/datasets   or   --cfg-options data_root=...   or   --data-root ..."
+_VARIABLE = "LIGHTVIT_DATA=/path/to/datasets"
+_SET = f"{_VARIABLE}   or   --cfg-options data_root=...   or   --data-root ..."
 _NAMED = 5  # of many, how many a message names
 
 
 def on_stderr(message: str) -> None:
     """What readers say, unless they are given another `say`."""
     print(message, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def set_by(option: str) -> Iterator[None]:
+    """Errors on a data set that is not there name `option` as what says where it is."""
+    try:
+        yield
+    except MissingDataError as error:
+        if error.details.get("set") == [_SET]:
+            error.details["set"] = [f"{option}   or, for paths data/...,   {_VARIABLE}"]
+        raise
 
 
 def named_few(names: Sequence[str]) -> str:

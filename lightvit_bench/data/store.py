@@ -127,6 +127,12 @@ class Tree:
     root: str
     parts: tuple[Store, ...]
 
+    @property
+    def name(self) -> str:
+        """What the root is called: a folder's name, or an archive's without its ending."""
+        path = Path(self.root)
+        return path.stem if isinstance(self.parts[0], ZipStore) else path.name
+
     def list(self, folder: str = "") -> Listing:
         """What lies in `folder` in any of the parts."""
         listings = [part.list(folder) for part in self.parts]
@@ -176,15 +182,29 @@ def open_tree(*places: str | Path, archives: Callable[[str], bool] = every_archi
             parts.append(folder)
             names = [n for n in folder.list().files if n.lower().endswith(".zip")]
             taken = [name for name in names if archives(name.lower())]
-            parts += [ZipStore(os.path.join(place, name)) for name in taken]
+            parts += [_whole_archive(os.path.join(place, name), place) for name in taken]
         elif os.path.isfile(place):
-            parts.append(ZipStore(place))
+            parts.append(_whole_archive(place))
     if not parts:
         raise MissingDataError("nothing is there.", looked_for=[str(place) for place in places])
-    for part in parts:
-        if isinstance(part, ZipStore):
-            part.list()  # an archive cut short is told of now, not at its first frame
     return Tree(os.path.abspath(places[0]), tuple(dict.fromkeys(parts)))
+
+
+def _whole_archive(path: str, folder: str | None = None) -> ZipStore:
+    """The archive; one that is cut short is told of now, not at its first frame.
+
+    `folder`: in which it was found. Nothing but its list of members could say whether it is a part
+    of the data set, so that it is not left out.
+    """
+    archive = ZipStore(path)
+    try:
+        archive.list()
+    except BadDataError as error:
+        if folder is not None:
+            away = f"or move it away, if it is no part of what is in {printable(folder)}"
+            error.details["mend"] = [*error.details.get("mend", []), away]
+        raise
+    return archive
 
 
 def find_folders(store: Store, wanted: Callable[[str], object], depth: int) -> Iterable[str]:

@@ -71,14 +71,17 @@ def open_source(source: str | int | os.PathLike) -> FrameSource:
 
 
 class FolderSource:
-    """The images of a folder in natural order; nothing says how fast they were taken."""
+    """The images of a folder in natural order; nothing says how fast they were taken.
+
+    Those in its `img/` count where there are any, as for data sets: a picture beside it is a cover.
+    """
 
     fps = None
 
     def __init__(self, folder: str | os.PathLike):
         root = os.path.abspath(folder)
         self.name = printable(os.path.basename(root))
-        self._frames = StoredFrames(FolderStore(root), ("", "img"))
+        self._frames = StoredFrames(FolderStore(root), ("img", ""))
         self.frames: int | None = len(self._frames)
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -151,7 +154,7 @@ class FileSource:
         import av
 
         container, stream = self._open()
-        # Threads that decode whole frames lose those in flight when one is damaged.
+        # With a thread a frame, FFmpeg goes on silently behind some that cannot be decoded (VP8).
         stream.thread_type = "SLICE"
         count, until, because, last = 0, None, None, False
         # A broadcast's packets are marked when something before them was lost: it still plays.
@@ -191,8 +194,9 @@ class FileSource:
         until = max(times, default=until)
         if self._ends is None or until is None or count >= (self.frames or math.inf):
             return False
-        # Without a declared number, the last frame of a variable rate may be shown for long.
-        slack = 0.5 if self.frames is None or not self.fps else 1.5 / self.fps
+        slack = 1.5 / self.fps if self.fps else 0.5
+        if self.frames is None:  # the last frame of a variable rate may be shown for long
+            slack = max(0.5, slack)
         return until + slack < self._ends
 
     def _unbroken(self, shown: list, until: float | None) -> list:

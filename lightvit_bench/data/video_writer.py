@@ -13,6 +13,7 @@ import numpy as np
 from lightvit_bench.errors import BadDataError, ConfigError
 from lightvit_bench.writing import whole_file
 
+FASTEST = 1000  # frames a second that a file may have
 _BT709, _LIMITED = 1, 1  # FFmpeg's numbers: the colours of HD video, luma from 16 to 235
 
 
@@ -23,7 +24,7 @@ class VideoWriter:
     was written until then is kept and plays. Without any frame no file is left.
 
     Args:
-        fps: frames a second, positive.
+        fps: frames a second, positive, at most `FASTEST`.
         size: (width, height) of the frames; None takes the first frame's. An odd side is padded by
             one pixel, because H.264's colours have half the resolution.
         crf: x264's quality: 0 is lossless, 23 its default, 51 the worst.
@@ -40,8 +41,10 @@ class VideoWriter:
         size: tuple[int, int] | None = None,
         crf: int = 23,
     ):
-        if not (math.isfinite(fps) and 0 < fps <= 1000):
-            raise ConfigError(f"a video of {fps} frames a second.", expected="0 < fps <= 1000")
+        if not (math.isfinite(fps) and 0 < fps <= FASTEST):
+            raise ConfigError(
+                f"a video of {fps} frames a second.", expected=f"0 < fps <= {FASTEST}"
+            )
         if size is not None and min(size) < 1:
             raise ConfigError(
                 f"a video of {size[0]} x {size[1]} pixels.", expected="at least 1 x 1"
@@ -136,6 +139,8 @@ class VideoWriter:
 
 def _exact_rate(fps: float) -> Fraction:
     """Frames a second as a fraction: 29.97 and 23.976 stand for 30000/1001 and 24000/1001."""
+    if fps < 1:  # a frame every so many seconds
+        return 1 / Fraction(1 / fps).limit_denominator(1001)
     broadcast = Fraction(1000 * round(fps * 1.001), 1001)
     near = abs(float(broadcast) - fps) < 2e-4 * fps
     return broadcast if near else Fraction(fps).limit_denominator(1001)

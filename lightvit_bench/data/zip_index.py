@@ -28,6 +28,8 @@ _ENCRYPTED = 0x1
 _STORED, _DEFLATED = 0, 8
 _ARCHIVES = 512  # lists kept at once; TrackingNet has an archive for each of 30,000 videos
 
+_COPY = "copy the archive again, then test it with `unzip -t`"
+
 
 class Member(NamedTuple):
     """Where a member's data lies, and what it must be when it is unpacked."""
@@ -103,7 +105,7 @@ class ZipIndex:
                 data = os.pread(descriptor, name + extra + member.packed, start)
         except OSError as error:
             raise self._bad(path, error.strerror or str(error)) from error
-        if data[:name] != path:
+        if _plain(data[:name]) != path:
             raise self._bad(path, f"the archive is damaged: {_text(data[:name])} is in its place")
         data = data[name + extra :]
         if len(data) != member.packed:
@@ -125,7 +127,7 @@ class ZipIndex:
             archive=printable(self.path),
             member=_text(path),
             because=why,
-            mend="copy the archive again, then test it with `unzip -t`",
+            mend=_COPY,
         )
 
     def _name(self, at: int) -> tuple[bytes, int]:
@@ -140,10 +142,21 @@ class ZipIndex:
         after = start + sum(lengths)
         if entry[0] != b"PK\1\2" or after > len(self._list):
             raise damaged(self.path, "its list of members is damaged")
-        parts = name.split(b"/")
-        if not name or b"\0" in name or b"\\" in name or not parts[0] or b".." in parts:
-            raise damaged(self.path, f"a member's name leads elsewhere: {_text(name)!r}")
-        return name, after
+        plain = _plain(name)
+        parts = plain.split(b"/")
+        if b"\\" in name:
+            raise damaged(
+                self.path,
+                f"it divides names by backslashes, against the format: {_text(name)!r}",
+                "unpack it where it was made and pack it by another program",
+            )
+        if not name or b"\0" in name or (plain and not parts[0]) or b".." in parts:
+            raise damaged(
+                self.path,
+                f"a member's name leads elsewhere: {_text(name)!r}",
+                "unpack it, if you trust it, and pack what should be in it",
+            )
+        return plain, after
 
     def _base(self, at: int) -> bytes:
         start = at + _ENTRY.size
@@ -198,13 +211,13 @@ def _kept(path: str, size: int, modified: int) -> ZipIndex:
     return ZipIndex(path)
 
 
-def damaged(path: str, why: str) -> BadDataError:
+def damaged(path: str, why: str, mend: str = _COPY) -> BadDataError:
     """The error for an archive that cannot be used as a whole."""
     return BadDataError(
         "A zip archive cannot be read.",
         archive=printable(path),
         because=why,
-        mend="copy the archive again, then test it with `unzip -t`",
+        mend=mend,
     )
 
 
@@ -251,6 +264,13 @@ def _zip64(extra: bytes):
             yield from (n for (n,) in struct.iter_unpack("<Q", numbers[: length // 8 * 8]))
             return
         at += 4 + length
+
+
+def _plain(name: bytes) -> bytes:
+    """A name without `.`: some programs pack `./cup/cup-1/groundtruth.txt`."""
+    if not name.startswith(b".") and b"/." not in name:
+        return name
+    return b"/".join(part for part in name.split(b"/") if part != b".")
 
 
 def _text(name: bytes) -> str:

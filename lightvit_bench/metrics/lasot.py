@@ -28,6 +28,12 @@ annotation value <= 0 leave the denominator as well. As there, the distance of a
 is infinite and the normalised one -1, so that P_norm can exceed 100 %. It flatters (the truth
 itself has AUC 95.2 instead of 92.7 on the test set), so its scores carry another protocol id and
 are never averaged with the toolkit's.
+
+Rules `positive-size` and `positive-size-valid-frames` are the same two for other data than LaSOT,
+where boxes may count pixels from 0, reach beyond the picture, or be unknown: rule 7 holds for
+frames whose annotation has a width or height <= 0 (or NaN) alone, and both of their distances are
+infinite, so that they never are a success. x and y may have any value; nothing depends on where
+pixels are counted from. Where all values are positive, their numbers are those of the other two.
 """
 
 from __future__ import annotations
@@ -47,8 +53,12 @@ from lightvit_bench.metrics.overlap import (
     inclusive_iou,
 )
 
-Rule = Literal["toolkit", "valid-frames"]
+Rule = Literal["toolkit", "valid-frames", "positive-size", "positive-size-valid-frames"]
 RULES: tuple[Rule, ...] = get_args(Rule)
+_ANY_ORIGIN: Mapping[Rule, Rule] = {
+    "toolkit": "positive-size",
+    "valid-frames": "positive-size-valid-frames",
+}
 
 # k * 0.05 in double precision, 0.15000000000000002 and the like, as Octave and numpy count. MATLAB
 # itself counts 0:0.05:1 down from 1 above the middle: its 0.65 is one bit less, so that an overlap
@@ -112,6 +122,28 @@ def protocol_id(names: Collection[str], rule: Rule = "toolkit") -> str:
     return f"{which}@{rule}"
 
 
+def is_lasots(names: Collection[str]) -> bool:
+    """Whether these are all names of LaSOT's 1,400 sequences, or all of LaSOT-ext's 150."""
+    unique = frozenset(names)
+    return unique <= _ALL or unique <= _EXT
+
+
+def any_origin(rule: Rule) -> Rule:
+    """The `positive-size` rule that goes with a rule."""
+    return _ANY_ORIGIN.get(rule, rule)
+
+
+def faulty_frames(truth: np.ndarray, absent: np.ndarray, rule: Rule = "toolkit") -> np.ndarray:
+    """Frames that rule 7 is about, without the absent ones: (N, 4) and (N,) -> (N,) bool."""
+    return ~_sound(np.asarray(truth, np.float64), rule) & ~np.asarray(absent).astype(bool)
+
+
+def _sound(truth: np.ndarray, rule: Rule) -> np.ndarray:
+    if rule in _ANY_ORIGIN:
+        return (truth > 0).all(axis=1)  # NaN is not
+    return (truth[:, 2:] > 0).all(axis=1) & ~np.isnan(truth).any(axis=1)
+
+
 @dataclass(frozen=True, eq=False)
 class Curves:
     """Shares of frames, 0 to 1, of one sequence or the mean over some.
@@ -147,7 +179,6 @@ def repaired(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         bad = np.isnan(boxes).any(axis=1) | (boxes[:, 2:] <= 0).any(axis=1)
     bad &= ~np.isnan(truth).any(axis=1)
-    bad[:1] = False
     # copying row by row in place = taking the last row above that is not a copy
     boxes = boxes[np.maximum.accumulate(np.where(bad, 0, np.arange(len(boxes))))]
     boxes[:1] = truth[:1]
@@ -163,8 +194,8 @@ def sequence_curves(
 ) -> Curves:
     """Judge one sequence.
 
-    `result`: (M, 4), M >= N; `truth`: (N, 4) pixels counted from 1; `absent`: (N,), true where the
-    target cannot be seen. `name` is for messages.
+    `result`: (M, 4), M >= N; `truth`: (N, 4) pixels, counted from 1 unless by a `positive-size`
+    rule; `absent`: (N,), true where the target cannot be seen. `name` is for messages.
 
     Raises:
         BadDataError: the result is shorter than the annotation, the flags are not as long, or no
@@ -192,7 +223,7 @@ def sequence_curves(
 
     boxes = repaired(result[:length], truth)[~absent]
     truth = truth[~absent]
-    sound = (truth > 0).all(axis=1)  # NaN is not
+    sound = _sound(truth, rule)
     overlap = np.full(len(truth), -1.0)
     overlap[sound] = inclusive_iou(boxes[sound], truth[sound])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -200,9 +231,10 @@ def sequence_curves(
         distance = np.sqrt((apart**2).sum(axis=1))
         normed = np.sqrt(((apart / truth[:, 2:]) ** 2).sum(axis=1))
     distance[~sound] = -1 if rule == "toolkit" else np.inf
-    normed[~sound] = -1
+    normed[~sound] = -1 if rule in _ANY_ORIGIN else np.inf
     # MATLAB divides by (length + eps), which is the length but for a single frame
-    whole = length + np.finfo(np.float64).eps if rule == "toolkit" else np.count_nonzero(sound)
+    valid = rule.endswith("valid-frames")
+    whole = np.count_nonzero(sound) if valid else length + np.finfo(np.float64).eps
     if not whole:
         raise BadDataError(f"{name}: no frame is left, the target is absent or unknown in all.")
     return Curves(

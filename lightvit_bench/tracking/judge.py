@@ -22,6 +22,7 @@ from lightvit_bench.metrics import got10k, lasot, trackingnet
 # What trackers write beside SEQ.txt, pytracking and OSTrack among them. None of it is boxes to
 # judge: the last two are candidates and scores.
 COMPANIONS = ("_time", "_object_presence_scores", "_all_boxes", "_all_scores")
+_BASE = {lasot.any_origin(rule): rule for rule in ("toolkit", "valid-frames")}
 _FOLDER_ENDING = "_tracking_result"  # of the toolkit's folders, one a tracker
 
 
@@ -38,8 +39,9 @@ class TrackerScores:
         per_sequence: in the order expected.
         per_attribute: in LaSOT's order, of those that two sequences have; empty where nothing tells
             of attributes.
-        faulty: visible frames whose annotation has a value <= 0 (`metrics.lasot`, rule 7): three in
-            LaSOT's test set; many where boxes count from 0 or reach beyond the picture.
+        faulty: visible frames whose annotation has a value <= 0, or is unknown: three in LaSOT's
+            test set; many where boxes count from 0 or reach beyond the picture. What they count as
+            depends on the rule; see `remark`.
         dropped: sequences that a mean leaves out because their curve is 0 throughout, as the
             toolkit does; in practice none.
     """
@@ -58,6 +60,24 @@ class TrackerScores:
     per_attribute: Mapping[str, lasot.Scores]
     faulty: int
     dropped: tuple[str, ...]
+
+    @property
+    def remark(self) -> str:
+        """What became of the faulty frames, in a sentence or two for a person; "" for none."""
+        if not self.faulty:
+            return ""
+        rule = self.curves.rule
+        said = f"{self.faulty} visible frames have annotation values <= 0"
+        if rule == "toolkit":
+            return f"{said}: a failure in AUC and OP, a success in P and P_norm, as in the toolkit"
+        if rule == "valid-frames":
+            return f"{said}: left out of all but P_norm, where they are a success, as in pytracking"
+        count = "failures" if rule == "positive-size" else "left out"
+        return (
+            f"{said} or unknown: judged by @{rule}, not by @{_BASE[rule]}. Where width and height "
+            f"are positive they count as any other frame, elsewhere they are {count}. "
+            "LaSOT counts pixels from 1."
+        )
 
     def as_dict(self) -> dict:
         """All of it as what JSON can hold; None for NaN."""
@@ -80,8 +100,8 @@ def judge_folder(
 ) -> TrackerScores:
     """Judge a folder of `SEQ.txt` files.
 
-    `sequences`: those to judge, `truth.names` if None. `tracker`: its name, from the folder's
-    if None.
+    `sequences`: those to judge, `truth.names` if None. `rule`: as in `judge_boxes`. `tracker`: its
+    name, from the folder's if None.
 
     Raises:
         MissingDataError: there is no such folder, no result of an expected sequence, or no
@@ -119,23 +139,33 @@ def judge_boxes(
 ) -> TrackerScores:
     """Judge boxes by LaSOT's rules: sequence -> (M, 4), against sequence -> ((N, 4), absent (N,)).
 
-    Boxes count pixels from 1, or a target at the very left or top has a faulty annotation
-    (`metrics.lasot`, rule 7). `attributes`: sequence -> (14,) flags.
+    `attributes`: sequence -> (14,) flags.
+
+    Rule 7 of the toolkit (`metrics.lasot`) is for the three faulty frames of LaSOT's test set. In
+    data whose boxes count from 0 or reach beyond the picture it would make a success in P and a
+    failure in AUC of every frame there, whatever the tracker does. So where the sequences are not
+    LaSOT's by name and a visible frame has a value <= 0, `toolkit` becomes `positive-size` and
+    `valid-frames` becomes `positive-size-valid-frames`, and the protocol id says so. Truth that is
+    all positive is judged by the rule asked for, with the same numbers.
+
+    A truth that is unknown (NaN) in a visible frame is refused, but for the valid-frames rules,
+    which leave it out.
 
     Raises:
         MissingDataError: a sequence has no result.
-        BadDataError: a result has no annotation, is shorter, or the truth is not known beyond the
-            first frame.
+        BadDataError: a result has no annotation, is shorter, or the truth of a visible frame is
+            unknown.
     """
     if not annotations:
         raise MissingDataError("there is no sequence to judge.")
     _demand(results, annotations, "results")
+    rule = _rule_for(annotations, rule)
     curves, faulty = {}, 0
     for name, (truth, absent) in annotations.items():
-        if len(truth) > 1 and np.isnan(np.asarray(truth, np.float64)[1:]).any(axis=1).all():
-            raise BadDataError(f"{name}: the truth is known for the first frame alone.")
+        if len(truth) == 1 < len(results[name]):
+            raise _first_alone(name)
         curves[name] = lasot.sequence_curves(results[name], truth, absent, name, rule)
-        faulty += int((~(np.asarray(truth) > 0).all(axis=1) & ~np.asarray(absent, bool)).sum())
+        faulty += int(lasot.faulty_frames(truth, absent).sum())
     mean = lasot.mean_curves(curves.values())
     overall = lasot.scores_of(mean, len(curves))
     return TrackerScores(
@@ -154,6 +184,37 @@ def judge_boxes(
         faulty=faulty,
         dropped=tuple(name for name, c in curves.items() if lasot.dropped(c)),
     )
+
+
+def _rule_for(
+    annotations: Mapping[str, tuple[np.ndarray, np.ndarray]], rule: lasot.Rule
+) -> lasot.Rule:
+    """The rule that these are judged by; BadDataError for unknown boxes that it cannot judge."""
+    strict = lasot.is_lasots(annotations)
+    faulty = unknown = False
+    for name, (truth, absent) in annotations.items():
+        truth, absent = np.asarray(truth, np.float64), np.asarray(absent).astype(bool)
+        missing = np.isnan(truth).any(axis=1)
+        if len(truth) > 1 and missing[1:].all():
+            raise _first_alone(name)
+        if absent.shape != missing.shape:
+            continue  # told of when it is judged
+        faulty = faulty or bool(lasot.faulty_frames(truth, absent).any())
+        frames = np.flatnonzero(missing & ~absent)
+        unknown = unknown or bool(len(frames))
+        if len(frames) and not rule.endswith("valid-frames"):
+            raise BadDataError(
+                f"{name}: the truth is unknown in {len(frames)} of {len(truth)} frames, and the "
+                "target is not marked as absent there.",
+                first=f"frame {frames[0] + 1}: {', '.join(f'{v:g}' for v in truth[frames[0]])}",
+                set="--valid-frames (rule='valid-frames') judges the known ones alone, under "
+                "another protocol id; --sequences FILE (sequences=[...]) leaves sequences out",
+            )
+    return lasot.any_origin(rule) if unknown or (faulty and not strict) else rule
+
+
+def _first_alone(name: str) -> BadDataError:
+    return BadDataError(f"{name}: the truth is known for the first frame alone.")
 
 
 def annotations_of(sequences: Iterable[Sequence]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -220,7 +281,8 @@ def result_files(
     results = Path(results)
     if not results.is_dir():
         raise MissingDataError("a folder of results is not there.", looked_for=str(results))
-    there = {file.stem: file for file in results.glob("*.txt")}
+    # names with a dot first are hidden: a Mac leaves ._SEQ.txt beside a SEQ.txt that it copies
+    there = {file.stem: file for file in results.glob("*.txt") if file.name[0] != "."}
     wanted = set(expected)
     boxes = {stem for stem in there if stem in wanted or not stem.endswith(COMPANIONS)}
     _demand(boxes, wanted, str(results), others)
@@ -260,7 +322,8 @@ def _demand(
         f"{len(missing)} missing, {len(extra)} too many.",
         looked_for=where,
         **details,
-        set="to judge fewer on purpose, name them: sequences=[...] or --sequences FILE",
+        set="to judge fewer on purpose, name them: sequences=[...] or --sequences FILE; to judge "
+        "all that are annotated: --all",
     )
 
 

@@ -86,7 +86,7 @@ class SyntheticPairs:
         self.stock = Stock(coco or [], files, short_side)
         self.painter = Painter(self.stock, max(search_size, template_size))
         shares = {**MIX, **(mix or {})}
-        if set(shares) != set(MIX) or min(shares.values()) < 0:
+        if set(shares) != set(MIX) or not all(0 <= share < math.inf for share in shares.values()):
             raise ConfigError(f"mix has shares of {', '.join(MIX)}, not {mix}.")
         able = dict.fromkeys(MIX, True) | {"region": bool(self.stock.regions)}
         able["object"] = able["pasted_object"] = bool(self.stock.objects)

@@ -13,6 +13,7 @@ import numpy as np
 from lightvit_bench.tracking.synthetic_sources import Thing, rectangle, thing_of
 
 _SMALL = 96  # longer side of the picture that regions are looked for in
+_LEAST_SMALL = 8  # its shorter side: a region has 6 pixels and something around it
 
 
 def propose(photo: np.ndarray, number: int, rng: np.random.Generator, most: int = 5) -> list[Thing]:
@@ -21,10 +22,12 @@ def propose(photo: np.ndarray, number: int, rng: np.random.Generator, most: int 
     Random boxes are ranked by the contrast of a saliency map (spectral residual and distance from
     the photograph's mean colour) between box and surround; in the best, pixels whose colours are
     commoner inside than around form the outline, if they hang together. Otherwise the region is
-    the box.
+    the box. A photograph 12 times as long as it is wide has no room for regions.
     """
     height, width = photo.shape[:2]
     share = _SMALL / max(height, width)
+    if share * min(height, width) < _LEAST_SMALL:
+        return []
     small = cv2.resize(
         photo, (round(width * share), round(height * share)), interpolation=cv2.INTER_AREA
     )

@@ -150,8 +150,14 @@ def _read(path: Path) -> np.ndarray:
 
 
 def photos_below(root: Path) -> list[Path]:
-    """All pictures below a folder, sorted."""
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+    """All pictures below a folder, sorted; hidden ones are left out, such as a Mac's `._1.jpg`."""
+    found = sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part[0] == "." or part == "__MACOSX" for part in path.relative_to(root).parts)
+    )
     if not found:
         raise MissingDataError("there are no photographs.", looked_for=str(root))
     return found

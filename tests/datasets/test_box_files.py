@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from lightvit_bench.data.box_files import (
+    parse_boxes,
     parse_flags,
+    parse_marks,
     read_boxes,
     read_times,
     write_boxes,
@@ -136,7 +138,15 @@ def test_times_come_back(tmp_path):
 
 
 def test_flags_in_a_line_or_one_a_line():
-    for text in (b"0,1,1", b"0\n1\n1\n", b"0\r\n1\r\n1\r\n", b"0, 1, 1\n", b"0,1,1,\n"):
+    for text in (
+        b"0,1,1",
+        b"0\n1\n1\n",
+        b"0\r\n1\r\n1\r\n",
+        b"0, 1, 1\n",
+        b"0,1,1,\n",
+        b"\xef\xbb\xbf0,1,1\n",
+        b"\xef\xbb\xbf0, 1,1",
+    ):
         assert parse_flags(text, "f").tolist() == [False, True, True], text
     for text, line in (
         (b"0\n2\n", 2),
@@ -149,3 +159,20 @@ def test_flags_in_a_line_or_one_a_line():
             parse_flags(text, "f")
     with pytest.raises(BadDataError, match="no flag"):
         parse_flags(b"\n", "f")
+
+
+@pytest.mark.parametrize("odd", ["inf", "-Infinity", "2+3i", "4j"])
+def test_a_truth_is_finite_or_unknown(odd):
+    text = f"1,2,3,4\nnan,nan,nan,nan\n1,{odd},5,5\n1,2,3,4\n".encode()
+    assert parse_boxes(text, "result").shape == (4, 4)
+    with pytest.raises(BadDataError, match="truth.txt, line 3 is not x,y,w,h"):
+        parse_boxes(text, "truth.txt", truth=True)
+    known = parse_boxes(text.replace(odd.encode(), b"7"), "truth.txt", truth=True)
+    assert np.isnan(known[1]).all() and known[2].tolist() == [1, 7, 5, 5]
+
+
+def test_marks_of_more_than_two_kinds():
+    for text in (b"8\n0\n3\n", b"\xef\xbb\xbf8,0,3", b"8,  0,3"):
+        assert parse_marks(text, "cover", largest=8).tolist() == [8, 0, 3]
+    with pytest.raises(BadDataError, match="(?s)line 2, holds other than 0 to 8.*'9'"):
+        parse_marks(b"8\n9\n", "cover", largest=8)

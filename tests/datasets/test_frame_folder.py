@@ -144,8 +144,9 @@ def test_a_jpeg_cut_short_behind_a_thumbnail_with_an_end_of_its_own():
     Image.fromarray(noise()).save(saved, "JPEG", exif=header)
     assert decode_image(saved.getvalue(), "x").shape == (H, W, 3)
     assert decode_image(saved.getvalue() + b"trailing \xff\xd9", "x").shape == (H, W, 3)
-    with pytest.raises(BadDataError, match="cut short"):
-        decode_image(saved.getvalue()[:-2], "x")
+    for left in (len(header) + 30, len(saved.getvalue()) - 2):
+        with pytest.raises(BadDataError, match="without its end"):
+            decode_image(saved.getvalue()[:left], "x")
 
 
 @pytest.mark.parametrize("data", [b"GIF89a" + bytes(40), b"#EXR" + bytes(40), b"\x76\x2f\x31\x01",
@@ -153,3 +154,44 @@ def test_a_jpeg_cut_short_behind_a_thumbnail_with_an_end_of_its_own():
 def test_other_formats_reach_no_decoder(data):
     with pytest.raises(BadDataError, match="no JPEG, PNG, WebP, BMP or TIFF"):
         decode_image(data, "x")
+
+
+def test_a_jpeg_may_have_something_behind_its_end():
+    """A phone's moving photograph ends in a film, where FF DA and FF D9 mean nothing."""
+    for progressive in (False, True):
+        saved = io.BytesIO()
+        Image.fromarray(noise()).save(saved, "JPEG", progressive=progressive, restart_marker_rows=1)
+        data = saved.getvalue()
+        plain = decode_image(data, "x")
+        for behind in (b"\0\0\0\x18ftypmp42 \xff\xda \xff\xd9 \xff\xda..", b"\xff\xda", bytes(9)):
+            np.testing.assert_array_equal(decode_image(data + behind, "x"), plain)
+        for left in range(20, len(data), 37):
+            with pytest.raises(BadDataError, match="without its end"):
+                decode_image(data[:left], "x")
+
+
+def test_two_pictures_of_one_name_are_an_error(tmp_path):
+    """Frames and masks side by side would be tracked as twice as many frames."""
+    files = {"groundtruth.txt": lines(boxes(4))}
+    for i in range(2):
+        files |= {f"{i:08d}.jpg": encoded(picture(i)), f"{i:08d}.png": encoded(picture(i), ".png")}
+    (one,) = open_folder(write_files(tmp_path / "s", files))
+    with pytest.raises(BadDataError, match="(?s)one name.*00000000.jpg and 00000000.png"):
+        len(one)
+
+
+def test_a_picture_beside_folders_of_sequences_hides_none(tmp_path):
+    files = below("a b", lasot_sequence("", 3)) | below("c", lasot_sequence("d"))
+    files = {name.replace("//", "/"): data for name, data in files.items()}
+    files |= {"readme.png": b"", "c/preview.jpg": b""}
+    assert [s.name for s in open_folder(write_files(tmp_path / "own", files))] == ["a b", "d"]
+    files["e/1.png"] = b""
+    with pytest.raises(BadDataError, match="(?s)1 folders of frames.*own/e"):
+        open_folder(write_files(tmp_path / "own", files))
+    with pytest.raises(BadDataError, match="(?s)1 folders of frames.*bare"):
+        open_folder(write_files(tmp_path / "bare", {"1.png": b"", "notes/a.md": b""}))
+
+
+def test_a_sequence_is_called_as_its_folder_is(tmp_path):
+    top = {name.lstrip("/"): data for name, data in lasot_sequence("").items()}
+    assert open_folder(write_files(tmp_path / "street.v2", top))[0].name == "street.v2"

@@ -117,3 +117,9 @@ def test_only_the_splits_own_archives_are_opened(tmp_path):
     assert len(open_got10k(tmp_path, "val", say=[].append)) == 1
     with pytest.raises(BadDataError, match="test_data.zip"):
         open_got10k(tmp_path, "test")
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(root, tmp_path):
+    (tmp_path / "list.txt").write_bytes("\ufeffGOT-10k_Train_000001\n".encode())
+    names = [s.name for s in open_got10k(root, only=tmp_path / "list.txt", say=[].append)]
+    assert names == ["GOT-10k_Train_000001"]

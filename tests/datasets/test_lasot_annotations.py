@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from lightvit_bench.data import lasot
 from lightvit_bench.data.lasot_annotations import LasotAnnotations, natural, parse_names
 from lightvit_bench.errors import BadDataError, MissingDataError
 
@@ -92,7 +93,7 @@ def test_what_is_wrong_is_named(tmp_path):
     with pytest.raises(MissingDataError, match="in a layout that is known"):
         LasotAnnotations(tmp_path)
     (tmp_path / "a.zip").write_text("no archive")
-    with pytest.raises(BadDataError, match="a.zip is no readable zip"):
+    with pytest.raises(BadDataError, match="(?s)zip archive cannot be read.*a.zip"):
         LasotAnnotations(tmp_path / "a.zip")
 
     root = tmp_path / "anno"
@@ -135,11 +136,12 @@ def test_a_damaged_archive_is_named(tmp_path):
 
 def test_lists_of_names():
     assert parse_names(b"a-1\r\n\n b-2 \n", "list") == ("a-1", "b-2")
+    assert parse_names(b"\xef\xbb\xbfa b\nc\n", "list") == ("a b", "c")
     for text, message in (
         (b"\n", "names no sequence"),
         (b"a-1\na-1\n", "(?s)twice.*a-1"),
         (b"a-1\n../b\n", "name 2 is no sequence's"),
-        (b"a b\n", "name 1 is no sequence's"),
+        (b"a\x07b\n", "name 1 is no sequence's"),
     ):
         with pytest.raises(BadDataError, match=message):
             parse_names(text, "list")
@@ -161,3 +163,59 @@ def test_a_real_sequence_in_the_data_sets_layout(shared):
     assert truth.names == ("bag",)
     assert len(truth["bag"].boxes_xywh) == len(truth["bag"].absent) == 196
     assert truth["bag"].boxes_xywh[0].tolist() == [291.83, 124.71, 150.35, 139.58]
+
+
+def test_of_all_of_lasot_the_test_set_is_judged_by_default(tmp_path):
+    for name in lasot.expected_names("all"):
+        put(tmp_path, f"{name.rpartition('-')[0]}/{name}/groundtruth.txt", BOXES)
+    truth = LasotAnnotations(tmp_path)
+    assert len(truth.known) == 1400 and truth.names == tuple(lasot.test_names())
+    shutil.rmtree(tmp_path / "airplane/airplane-1")  # of the test set: nothing is left out unsaid
+    assert len(LasotAnnotations(tmp_path).names) == 1399
+
+
+def test_the_data_set_in_archives_of_its_classes(tmp_path):
+    for name in NAMES:
+        label = name.split("-")[0]
+        put(tmp_path / label, f"{label}/{name}/groundtruth.txt", BOXES)
+        put(tmp_path / label, f"{label}/{name}/full_occlusion.txt", "0,0,1")
+        put(tmp_path / label, f"{label}/{name}/out_of_view.txt", "0,0,0")
+    (tmp_path / "lasot").mkdir()
+    for label in ("car", "yoyo"):
+        packed(tmp_path / label).rename(tmp_path / f"lasot/{label}.zip")
+    assert LasotAnnotations(tmp_path / "lasot").names == NAMES
+    truth = LasotAnnotations(tmp_path / "lasot/car.zip")
+    assert truth.names == NAMES[:2] and truth["car-10"].absent.tolist() == [False, False, True]
+    one = LasotAnnotations(packed(tmp_path / "car/car/car-2"))  # a sequence alone, in an archive
+    assert one.names == ("car-2",) and len(one["car-2"].boxes_xywh) == 3
+    deep = LasotAnnotations(packed(tmp_path / "car", "LaSOT/"))
+    assert deep.names == NAMES[:2]
+
+
+def test_ones_own_sequences_need_no_flags(tmp_path):
+    put(tmp_path, "a b/groundtruth.txt", BOXES)
+    put(tmp_path, "street-1/groundtruth.txt", BOXES)
+    put(tmp_path, "street-1/out_of_view.txt", "0,1,0")
+    truth = LasotAnnotations(tmp_path)
+    assert truth.names == ("a b", "street-1") and not truth["a b"].absent.any()
+    assert truth["street-1"].absent.tolist() == [False, True, False]
+    put(tmp_path, "atv/atv-1/groundtruth.txt", BOXES)  # LaSOT-ext's have both files
+    with pytest.raises(MissingDataError, match="atv-1/full_occlusion.txt"):
+        LasotAnnotations(tmp_path)["atv-1"]
+    put(tmp_path, "a b/groundtruth.txt", "1,2,inf,4\n")
+    with pytest.raises(BadDataError, match="a b/groundtruth.txt, line 1"):
+        LasotAnnotations(tmp_path)["a b"]
+
+
+@pytest.mark.parametrize("form", ["folder", "zip", "zip of the folder"])
+def test_what_a_mac_leaves_behind_is_no_annotation(tmp_path, form):
+    root = tmp_path / "anno"
+    lay(root, TOOLKIT)
+    put(root, "annos/._car-2.txt", "Mac OS X")
+    put(root, ".DS_Store", "Mac OS X")
+    path = root
+    if form != "folder":
+        path = packed(root, "anno/" if "of" in form else "")
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("__MACOSX/anno/annos/._car-2.txt", "Mac OS X")
+    assert LasotAnnotations(path).names == NAMES

@@ -95,11 +95,37 @@ def test_no_name_leads_out(tree, path):
         tree.exists(path)
 
 
-@pytest.mark.parametrize("name", ["../a", "/a", "x/../../a", "x\\a"])
+@pytest.mark.parametrize("name", ["../a", "/a", "x/../../a", "./../a", ".//a"])
 def test_an_archive_with_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
     path = write_zip(tmp_path / "a.zip", {"ok": b"1", name: b"2"})
     with pytest.raises(BadDataError, match="leads elsewhere"):
         open_tree(path)
+
+
+def test_names_with_backslashes_are_told_apart(tmp_path):
+    """Copying the archive again would not help."""
+    path = write_zip(tmp_path / "a.zip", {"ok": b"1", "x\\a": b"2"})
+    with pytest.raises(BadDataError, match="(?s)backslashes.*x.+a.*pack it by another") as caught:
+        open_tree(path)
+    assert "copy" not in str(caught.value)
+
+
+def test_members_may_be_named_from_the_dot(tmp_path):
+    files = {"./": b"", "./cup/./cup-1/a": b"1", "./cup/b": b"2", "cup/c": b"3", "./.x": b"4"}
+    tree = open_tree(write_zip(tmp_path / "a.zip", files))
+    assert tree.list() == (["cup"], [])
+    assert tree.list("cup") == (["cup-1"], ["b", "c"])
+    assert [tree.read(f"cup/{name}") for name in ("cup-1/a", "b", "c")] == [b"1", b"2", b"3"]
+
+
+def test_a_broken_archive_among_others_may_be_moved_away(tmp_path):
+    write_zip(tmp_path / "cup.zip", {"cup/a": b"1"})
+    (tmp_path / "backup.zip").write_bytes(b"PK\3\4 half a download")
+    with pytest.raises(BadDataError, match="(?s)backup.zip.*or move it away, if it is no part"):
+        open_tree(tmp_path)
+    with pytest.raises(BadDataError) as caught:
+        open_tree(tmp_path / "backup.zip")
+    assert "move it away" not in str(caught.value)
 
 
 def test_hidden_files_are_not_listed(tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tracking_files import encoded, picture, write_files
 
-from lightvit_bench.data.video import FolderSource, VideoWriter, open_source
+from lightvit_bench.data.video import FileSource, FolderSource, VideoWriter, open_source
 from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError
 
 SMOOTH = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8), (96, 64))
@@ -32,15 +32,17 @@ def write(path: Path, count: int = 30, fps: float = 25, **options) -> Path:
     return path
 
 
-def encode(path: Path, codec: str, count: int = 60) -> Path:
+def encode(path: Path, codec: str, count: int = 60, rate: float = 25, gop: int = 0) -> Path:
     """A file of another kind than the writer's."""
+    rate = Fraction(rate)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
+        stream = container.add_stream(codec, rate=rate)
+        stream.codec_context.gop_size = gop or stream.codec_context.gop_size
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         for i, frame in enumerate(moving(count)):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
             picture = picture.reformat(format="yuv420p")
-            picture.pts, picture.time_base = i, Fraction(1, 25)
+            picture.pts, picture.time_base = i, 1 / rate
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
     return path
@@ -85,7 +87,7 @@ def test_players_can_play_it(tmp_path):
     assert 0 < data.index(b"moov") < data.index(b"mdat")
 
 
-@pytest.mark.parametrize("fps", [0.5, 10, 23.976, 24, 30, 59.94, 240])
+@pytest.mark.parametrize("fps", [1 / 7200, 0.5, 10, 23.976, 24, 30, 59.94, 240])
 def test_rates_are_kept(tmp_path, fps):
     source = open_source(write(tmp_path / "a.mp4", 5, fps))
     assert source.fps == pytest.approx(fps, rel=1e-4) and len(list(source)) == 5
@@ -177,6 +179,47 @@ def test_a_video_that_ends_early_gives_what_it_has(tmp_path, name):
     assert before > 10
 
 
+SLOW = {"a.mkv": "libx264", "a.webm": "libvpx", "a.flv": "flv", "a.ts": "libx264"}
+
+
+@pytest.mark.parametrize("rate", [0.25, 1, 1.5, 2])
+@pytest.mark.parametrize("name", SLOW)
+def test_few_frames_a_second_are_no_early_end(tmp_path, name, rate):
+    """The last frame begins a whole frame's time before the declared end."""
+    frames, why = read(encode(tmp_path / name, SLOW[name], 12, rate))
+    assert len(frames) == 12 and not why
+
+
+def test_few_frames_a_second_may_still_end_early(tmp_path):
+    path = encode(tmp_path / "a.webm", "libvpx", 30, 1)
+    with av.open(str(path)) as container:
+        last = max(packet.pos for packet in container.demux(video=0) if packet.size)
+    path.write_bytes(path.read_bytes()[: last - 200])
+    frames, why = read(path)
+    assert 20 < len(frames) < 30 and f"frame {len(frames)} of about 30" in why
+
+
+def test_a_frame_that_cannot_be_decoded_is_told_whatever_pyavs_threads_are(tmp_path, monkeypatch):
+    """With a thread for each frame FFmpeg goes on behind this one, and says nothing."""
+    opened = FileSource._open
+
+    def with_threads(self):
+        container, stream = opened(self)
+        stream.thread_type, stream.codec_context.thread_count = "FRAME", 4
+        return container, stream
+
+    path = encode(tmp_path / "a.webm", "libvpx", 40, gop=12)
+    with av.open(str(path)) as container:
+        keys = [p for p in container.demux(video=0) if p.size and p.is_keyframe]
+    assert [key.pts for key in keys] == [0, 480, 960, 1440]
+    data = bytearray(path.read_bytes())
+    data[keys[2].pos + 24 : keys[2].pos + keys[2].size] = b"\xff" * (keys[2].size - 24)
+    path.write_bytes(data)
+    monkeypatch.setattr(FileSource, "_open", with_threads)
+    frames, why = read(path)
+    assert len(frames) == 24 and "frame 24 of" in why
+
+
 @pytest.mark.parametrize("place", [20, 21, 22, 23, 24, 40])
 def test_frames_before_the_cut_are_delivered(tmp_path, place):
     path = write(tmp_path / "a.mp4", 60)
@@ -262,6 +305,8 @@ def test_a_folder_is_read_in_natural_order(tmp_path):
         source = open_source(tmp_path / folder)
         assert (source.name, source.fps, source.frames) == (folder, None, 4)
         assert [int(frame[0, 0, 0]) for frame in source] == [80, 90, 100, 110]
+    write_files(tmp_path / "lasot", {"cover.png": encoded(picture(99), ".png")})
+    assert [int(frame[0, 0, 0]) for frame in open_source(tmp_path / "lasot")] == [80, 90, 100, 110]
     (tmp_path / "plain/f10.png").write_bytes(b"")
     frames, why = read(tmp_path / "plain")
     assert len(frames) == 2 and "f10.png" in why

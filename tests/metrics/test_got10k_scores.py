@@ -17,6 +17,7 @@ def test_frames_from_the_second_on_that_are_visible_count():
     scores = got10k.scores({"a": overlaps, "b": np.array([0.8])})  # frames are pooled
     assert scores.ao == pytest.approx(100 * 2.9 / 4)
     assert (scores.sr50, scores.sr75, scores.frames) == (75, 50, 4)  # 0.5 is not above 0.5
+    assert got10k.scores({"a": np.array([0.75, 0.76])}).sr75 == 50  # nor 0.75 above 0.75
 
 
 def test_what_lies_outside_the_picture_does_not_count():

@@ -223,3 +223,34 @@ def test_known_scores_of_the_real_test_set(shared, tracker, rule, expected):
     found = (scores.auc, scores.precision, scores.norm_precision)
     assert scores.sequences == 280
     assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_where_pixels_are_counted_from_does_not_matter_to_positive_size():
+    """The same frames, moved by 60 px to the left and up: the same curves, but for rule 7."""
+    rng = np.random.default_rng(1)
+    truth = np.column_stack([rng.uniform(50, 90, (80, 2)), rng.uniform(20, 60, (80, 2))])
+    result, absent = truth + rng.normal(0, 6, truth.shape), rng.random(80) < 0.1
+    truth, result = (np.round(4 * boxes) / 4 for boxes in (truth, result))  # moved without rounding
+    for strict in ("toolkit", "valid-frames"):
+        rule = lasot.any_origin(strict)
+        assert rule != strict and lasot.any_origin(rule) == rule
+        expected = lasot.sequence_curves(result, truth, absent, rule=strict)
+        for moved in (0, [-60, -60, 0, 0]):
+            found = lasot.sequence_curves(result + moved, truth + moved, absent, rule=rule)
+            for kind in ("success", "precision", "norm_precision"):
+                np.testing.assert_allclose(getattr(found, kind), getattr(expected, kind))
+    assert lasot.faulty_frames(truth + moved, absent).sum() > 20
+    assert not lasot.faulty_frames(truth + moved, absent, "positive-size").any()
+
+
+def test_boxes_without_a_size_are_no_success_at_all_in_positive_size():
+    truth = np.array([[0, 1, 9, 9], [0, 1, 9, 9], [5, 5, 0, 9], [NAN] * 4, [1, 1, 9, 9.0]])
+    absent = [0, 0, 0, 0, 1]
+    curves = lasot.sequence_curves(truth, truth, absent, rule="positive-size")
+    for kind in (curves.success, curves.precision, curves.norm_precision):
+        assert kind[0] == 0.4 and kind[-2] == 0.4
+    valid = lasot.sequence_curves(truth, truth, absent, rule="positive-size-valid-frames")
+    for kind in (valid.success, valid.precision, valid.norm_precision):
+        assert kind[0] == kind[-2] == 1
+    assert lasot.faulty_frames(truth, absent).tolist() == [True] * 4 + [False]
+    assert lasot.faulty_frames(truth, absent, "positive-size").tolist() == [0, 0, 1, 1, 0]

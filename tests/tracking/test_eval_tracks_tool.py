@@ -15,10 +15,10 @@ NAMES = ("car-2", "car-10", "yoyo-1")
 
 @pytest.fixture
 def tool(repo):
-    def run(*arguments):
+    def run(*arguments, **environment):
         return subprocess.run(
             [sys.executable, str(repo / "tools/eval_tracks.py"), *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": str(repo)},
+            env={**os.environ, "PYTHONPATH": str(repo), **environment},
             capture_output=True,
             text=True,
             timeout=120,
@@ -116,8 +116,9 @@ def test_what_is_wrong_is_told_and_nothing_is_written(tool, data):
 def test_a_submission_needs_the_data_set(tool, data):
     for server in ("got10k", "trackingnet"):
         done = tool("--annotations", data, data / "good", "--submission", server, data / "o.zip")
-        fails(done, "not found")
-    fails(tool("--annotations", data, data / "good", "--format", "got10k"), "not found")
+        fails(done, "not found", "--annotations PATH", "LIGHTVIT_DATA")
+        assert "--cfg-options" not in done.stderr and "--data-root" not in done.stderr
+    fails(tool("--annotations", data, data / "good", "--format", "got10k"), "--annotations PATH")
     assert not (data / "o.zip").exists()
 
 
@@ -130,3 +131,36 @@ def test_help_is_instant_of_heavy_imports(repo):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=repo, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_data_is_looked_for_where_the_variable_says(tool, data):
+    done = tool("--annotations", "data/anno", data / "good", LIGHTVIT_DATA=str(data))
+    assert "3 expected, 3 evaluated" in done.stdout, done.stderr
+    for other in (["--format", "got10k"], ["--submission", "trackingnet", data / "o.zip"]):
+        done = tool("--annotations", "data/none", data / "good", *other, LIGHTVIT_DATA=str(data))
+        fails(done, "not found", str(data / "none"))
+
+
+def test_ones_own_sequences_are_judged_whatever_they_are_called(tool, tmp_path):
+    """Boxes that count from 0, names with spaces, no flags."""
+    truth = np.column_stack([np.zeros(20), np.arange(20), np.full((20, 2), 9)])
+    for name in ("a b", "c"):
+        write_boxes(tmp_path / f"own/{name}/groundtruth.txt", truth)
+        write_boxes(tmp_path / f"ours/{name}.txt", truth)
+    done = tool("--annotations", tmp_path / "own", tmp_path / "ours")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("protocol   sequences2-") and lines[0].endswith("@positive-size")
+    assert lines[4].split() == ["ours", "95.24", "100.00", "100.00", "100.00", "100.00"]
+    assert "40 visible frames have annotation values <= 0" in done.stdout
+    (tmp_path / "one.txt").write_text("a b\n")
+    done = tool(
+        "--annotations", tmp_path / "own", tmp_path / "ours", "--sequences", tmp_path / "one.txt"
+    )
+    assert "1 expected, 1 evaluated" in done.stdout, done.stderr
+    truth[7] = np.nan
+    write_boxes(tmp_path / "own/c/groundtruth.txt", truth)
+    fails(
+        tool("--annotations", tmp_path / "own", tmp_path / "ours"),
+        "c: the truth is unknown in 1 of 20", "frame 8", "--valid-frames", "--sequences",
+    )  # fmt: skip

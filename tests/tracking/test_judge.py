@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lightvit_bench.data.box_files import write_boxes
+from lightvit_bench.data.lasot import expected_names
 from lightvit_bench.data.lasot_annotations import LasotAnnotations
 from lightvit_bench.data.sequence import Annotation, Sequence
 from lightvit_bench.errors import BadDataError, MissingDataError
@@ -203,3 +204,82 @@ def test_noisy_results_of_the_whole_test_set(shared, tmp_path):
     assert counts == [47, 187, 142, 89, 86, 175, 100, 33, 273, 118, 53, 104, 141, 249]
     assert 75 < scores.auc < 92.7
     assert scores.faulty == 3
+
+
+def one(truth, absent=(), name="street"):
+    flags = np.isin(np.arange(len(truth)), absent)
+    return {name: (np.asarray(truth, float), flags)}
+
+
+def test_unknown_truth_is_refused_and_not_taken_for_a_hit():
+    """A tracker 900 px away had P 99 where two of a hundred frames are known."""
+    truth = np.full((100, 4), math.nan)
+    truth[[0, 50]] = [30, 30, 20, 20]
+    lost = np.tile([930.0, 30, 20, 20], (100, 1))
+    with pytest.raises(BadDataError, match=r"(?s)street: .*98 of 100.*frame 2: nan.*valid-frames"):
+        judge_boxes({"street": lost}, one(truth))
+    scores = judge_boxes({"street": lost}, one(truth), rule="valid-frames")
+    assert scores.protocol.endswith("@positive-size-valid-frames")
+    assert scores.precision == scores.norm_precision == 50  # the first frame is given
+    assert judge_boxes({"street": truth}, one(truth), rule="valid-frames").norm_precision == 100
+    unseen = np.setdiff1d(np.arange(100), [0, 50])  # nobody asks where an absent target is
+    scores = judge_boxes({"street": lost}, one(truth, unseen))
+    assert scores.protocol.endswith("@toolkit") and scores.precision == 1 and not scores.faulty
+    truth[0] = math.nan
+    truth[1:] = 9
+    with pytest.raises(BadDataError, match="1 of 100.*"):
+        judge_boxes({"car-1": lost}, one(truth, name="car-1"))
+
+
+def test_boxes_that_count_from_zero_are_judged_and_the_id_says_how():
+    truth = boxes(0).astype(float)
+    truth[:, 0] = 0
+    scores = judge_boxes({"street": truth}, one(truth))
+    assert scores.protocol == lasot.protocol_id(["street"], "positive-size")
+    assert scores.auc == pytest.approx(100 * 20 / 21) and scores.precision == 100
+    assert scores.faulty == 30 and "30 visible frames" in scores.remark
+    assert "@positive-size, not by @toolkit" in scores.remark
+    lost = judge_boxes({"street": truth + [900, 0, 0, 0]}, one(truth))
+    assert lost.precision == lost.norm_precision == pytest.approx(100 / 30)
+    moved = judge_boxes({"street": truth + [1, 0, 0, 0]}, one(truth + [1, 0, 0, 0]))
+    assert moved.protocol.endswith("@toolkit") and moved.remark == ""
+    assert moved.auc == pytest.approx(scores.auc)
+
+
+def test_the_toolkits_rule_stays_for_sequences_of_lasot():
+    truth = boxes(0).astype(float)
+    truth[[3, 5], 0] = 0
+    scores = judge_boxes({"car-1": truth}, one(truth, absent=[5], name="car-1"))
+    assert scores.protocol.startswith("lasot-subset1-") and scores.protocol.endswith("@toolkit")
+    assert scores.faulty == 1  # the absent one is not counted
+    assert scores.precision == pytest.approx(100 * 29 / 30)
+    assert scores.auc == pytest.approx(100 * 20 / 21 * 28 / 30)
+    assert "a failure in AUC and OP, a success in P and P_norm" in scores.remark
+    valid = judge_boxes({"car-1": truth}, one(truth, [5], "car-1"), rule="valid-frames")
+    assert valid.protocol.endswith("@valid-frames") and valid.norm_precision > 100
+    assert "left out of all but P_norm" in valid.remark
+
+
+def test_a_single_box_does_not_stand_for_a_whole_video():
+    """By rule 1 the result would be cut to the one frame that is right."""
+    with pytest.raises(BadDataError, match="street: .*first frame alone"):
+        judge_boxes({"street": boxes(0)}, one(boxes(0)[:1]))
+
+
+def test_what_a_mac_leaves_beside_results_is_none(truth, results):
+    (results / "._car-2.txt").write_bytes(b"\0\5\x16\7 Mac OS X")
+    assert judge_folder(results, truth).evaluated == 3
+    (results / "car-2.txt").unlink()
+    with pytest.raises(MissingDataError, match="1 missing, 0 too many"):
+        judge_folder(results, truth)
+
+
+def test_the_test_set_is_judged_where_all_of_lasot_is_annotated(tmp_path):
+    for name in expected_names("all"):
+        write_boxes(tmp_path / f"lasot/{name}/groundtruth.txt", boxes(0, 3))
+        for marks in ("full_occlusion.txt", "out_of_view.txt"):
+            (tmp_path / f"lasot/{name}/{marks}").write_text("0,0,0\n")
+    for name in expected_names("test"):
+        write_boxes(tmp_path / f"ours/{name}.txt", boxes(0, 3))
+    scores = judge_folder(tmp_path / "ours", LasotAnnotations(tmp_path / "lasot"))
+    assert scores.protocol == "lasot-ope-test280@toolkit" and scores.evaluated == 280

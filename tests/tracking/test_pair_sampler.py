@@ -93,3 +93,21 @@ def test_ratios_must_make_sense(ratios):
         PairSampler([(videos, 1), ([], 1)])
     with pytest.raises(ConfigError, match="gap"):
         PairSampler([(videos, 1)], gap=1)
+
+
+def test_the_gap_grows_by_five_a_draw():
+    class First:
+        """Draws the first of everything, and counts."""
+
+        draws = 0
+
+        def integers(self, count):
+            self.draws += 1
+            return 0
+
+    drawn = First()
+    assert causal_frames(drawn, np.array([0, 12, 50]), 10) == (0, 12)
+    assert drawn.draws == 3  # less than 10 frames on, less than 15, and which of those there are
+    drawn = First()
+    assert causal_frames(drawn, np.array([0, 15, 50]), 10) == (0, 15)
+    assert drawn.draws == 4

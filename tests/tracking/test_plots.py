@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -124,3 +125,16 @@ def test_pyplot_is_left_alone(three, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it fails
     write_report(three, tmp_path)
     assert dict(matplotlib.rcParams) == settings
+
+
+@pytest.mark.parametrize("kind", CURVES)
+def test_each_plot_ranks_by_its_own_score(three, kind):
+    """Who overlaps best need not be nearest."""
+    score = {"success": "auc"}.get(kind, kind)
+    order = {"auc": "abc", "precision": "bca", "norm_precision": "cab"}
+    some = [
+        replace(three[0], tracker=name, **{key: 90.0 - by.index(name) for key, by in order.items()})
+        for name in "cba"
+    ]
+    assert [text.split()[-1] for text in legend(plot_curves(some, kind))] == list(order[score])
+    assert [one.tracker for one in best_first(some, score)] == list(order[score])

@@ -251,6 +251,9 @@ def test_kinds_are_drawn_by_mix(objects, photos):
 def test_mistakes_are_told(objects, photos, tmp_path):
     with pytest.raises(ConfigError, match="mix has shares"):
         SyntheticPairs(objects, photos, mix={"cars": 1.0})
+    for share in (float("nan"), float("inf"), -0.1):
+        with pytest.raises(ConfigError, match="mix has shares"):
+            SyntheticPairs(objects, photos, mix={"region": share})
     with pytest.raises(ConfigError, match="no kind"):
         SyntheticPairs(None, photos, mix={"region": 0.0, "pasted_piece": 0.0})
     with pytest.raises(ConfigError, match="need photographs"):
@@ -265,6 +268,25 @@ def test_mistakes_are_told(objects, photos, tmp_path):
     cv2.imwrite(str(tmp_path / "torn.jpg"), np.zeros((30, 200, 3), np.uint8))
     with pytest.raises(BadDataError, match="200 x 30"):
         SyntheticPairs(None, tmp_path)
+
+
+@pytest.mark.parametrize("size", [(50, 8000), (40, 9900), (8000, 50), (50, 700), (50, 400)])
+def test_long_photographs_have_pieces_at_least(tmp_path, size):
+    """Shrunk to 96 pixels they are a pixel wide, or none."""
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "long.png"), noise)
+    pairs = SyntheticPairs(None, tmp_path)
+    assert len(pairs.stock.regions) < 6
+    for draw in range(8):
+        assert pairs[draw]["search"].shape == (256, 256, 3)
+
+
+def test_what_a_mac_leaves_behind_is_no_photograph(tmp_path):
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "album.jpg").mkdir()
+    for name in ("1.jpg", "._1.jpg", "__MACOSX/1.jpg", "album.jpg/2.JPG"):
+        (tmp_path / name).write_bytes(b"")
+    assert photos_below(tmp_path) == [tmp_path / "1.jpg", tmp_path / "album.jpg/2.JPG"]
 
 
 def test_photos_are_shrunk_and_kept(tmp_path):
