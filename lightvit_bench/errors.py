@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 _FIRST_SPEAKS = 3.0  # seconds that other processes leave to the first one's error
+_PIPE = 128 + 13  # the exit code of what SIGPIPE ends
 
 
 class UserError(Exception):
@@ -82,10 +84,21 @@ def run_cli(main: Callable[[], Result]) -> Result:
     That is a `UserError`, or the system's refusal of a file or folder. Of a distributed run the
     first process speaks at once. Another one waits a little: where all have met the same error, the
     launcher ends it in that time, and the error is told once.
+
+    Where nobody reads our output any more (`tool | head`), it ends quietly with 141.
     """
     try:
-        return main()
+        try:
+            result = main()
+        except SystemExit:  # argparse's, after --help
+            _flush()
+            raise
+        _flush()
+        return result
     except (UserError, OSError) as error:
+        unread = _drop_unread_output()
+        if unread and isinstance(error, BrokenPipeError):
+            sys.exit(_PIPE)
         known = isinstance(error, UserError) or error.filename is not None
         if os.environ.get("LIGHTVIT_TRACEBACK") or not known:
             raise
@@ -95,3 +108,32 @@ def run_cli(main: Callable[[], Result]) -> Result:
         speaker = "" if rank == "0" else f"rank {rank}: "
         print(f"{speaker}{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
+
+
+def _flush() -> None:
+    """Write what is left now, while an error can still be told from others."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _drop_unread_output() -> bool:
+    """Let stdout and stderr lead nowhere where their reader is gone; whether one's is.
+
+    Python flushes them once more when it ends, and would speak of it. That the pipe is ours is
+    looked up: a worker's pipe that broke is an error.
+    """
+    unread = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            number = stream.fileno()
+            poll = select.poll()
+            poll.register(number, 0)  # errors come unasked
+            gone = any(event & select.POLLERR for _, event in poll.poll(0))
+        except (AttributeError, OSError, ValueError):  # no such stream, or one that is no file
+            continue
+        if gone:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+            unread = True
+    return unread

@@ -71,6 +71,63 @@ def test_under_torchrun_an_error_is_told_once_whoever_meets_it(tmp_path, repo, r
     assert done.stderr.count("rank 1: ConfigError") == (raising == {1})
 
 
+CLOSED = """
+import argparse, os, subprocess, sys
+from lightvit_bench.errors import ConfigError, run_cli
+
+def main():
+    if sys.argv[1] == "wrong":
+        print("a line")
+        raise ConfigError("this is wrong")
+    if sys.argv[1] == "pipe":
+        print("a line", flush=True)
+        raise BrokenPipeError(32, "of a worker")
+    if sys.argv[1] == "fault":
+        print("a line")
+        raise ZeroDivisionError
+    if sys.argv[1] == "help":
+        argparse.ArgumentParser().parse_args(["--help"])
+    for number in range(int(sys.argv[1])):
+        print("a line", number)
+    return 0
+
+sys.exit(run_cli(main))
+"""
+
+
+@pytest.mark.parametrize(
+    "count, unbuffered", [("1", ""), ("50000", ""), ("help", ""), ("1", "1"), ("50000", "1")]
+)
+def test_a_pipe_that_is_closed_ends_quietly(tmp_path, repo, count, unbuffered):
+    """`tool | head -1`: as a shell's tools that SIGPIPE ends, 128 + 13."""
+    assert run_closed(tmp_path, repo, count, unbuffered) == (141, "")
+
+
+def test_a_closed_pipe_hides_no_other_error(tmp_path, repo):
+    code, errors = run_closed(tmp_path, repo, "wrong")
+    assert (code, errors) == (2, "ConfigError: this is wrong\n")
+    code, errors = run_closed(tmp_path, repo, "fault")
+    assert code != 141 and "ZeroDivisionError" in errors
+    code, errors = run_closed(tmp_path, repo, "pipe", closed=False)
+    assert code == 1 and "of a worker" in errors, "our output is read: another pipe broke"
+
+
+def run_closed(tmp_path, repo, argument, unbuffered="", closed=True):
+    """Exit code and stderr of CLOSED where nobody reads its stdout."""
+    (tmp_path / "tool.py").write_text(CLOSED)
+    reader, writer = os.pipe()
+    if closed:
+        os.close(reader)
+    environment = {**os.environ, "PYTHONPATH": str(repo), "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, str(tmp_path / "tool.py"), argument]
+    done = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    for end in (writer,) if closed else (writer, reader):
+        os.close(end)
+    return done.returncode, done.stderr
+
+
 def test_full_disk_is_a_message(tmp_path, capsys):
     """A write that fails does not know its file; `whole_file` does."""
 

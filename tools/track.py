@@ -3,6 +3,7 @@
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -17,6 +18,17 @@ def box(text: str) -> tuple[float, ...]:
     if len(values) != 4:
         raise argparse.ArgumentTypeError(f"{text!r} is not x,y,w,h: four numbers and three commas")
     return values
+
+
+def joined(arguments: list[str]) -> list[str]:
+    """`--box -5,1,9,9` as `--box=-5,1,9,9`: argparse takes a leading minus for an option."""
+    made: list[str] = []
+    for argument in arguments:
+        if made and made[-1] == "--box" and re.match(r"-[\d.]", argument):
+            made[-1] += f"={argument}"
+        else:
+            made.append(argument)
+    return made
 
 
 def main() -> int:
@@ -42,7 +54,7 @@ def main() -> int:
     parser.add_argument("--end", type=int, metavar="N", help="stop before this frame")
     parser.add_argument("--show", action="store_true", help="show frames in a window (Q ends)")
     parser.add_argument("--headless", action="store_true", help="no window, even with a display")
-    args = parser.parse_args()
+    args = parser.parse_args(joined(sys.argv[1:]))
     if args.threads is not None and args.threads < 1:
         parser.error(f"--threads {args.threads}: at least 1")
     if args.show and args.headless:

@@ -42,21 +42,61 @@ class MilTracker:
 
     def __init__(self):
         self._tracker: Any = None
+        self._shape: tuple[int, ...] | None = None
 
     def init(self, image: np.ndarray, box_xywh: Any) -> None:
-        """Start; raises as `Tracker.init`."""
+        """Start, with the part of the box that lies in the frame.
+
+        Raises as `Tracker.init`, and `BadDataError` where MIL cannot work: a box of less than 2
+        pixels a side or 24 in all, for which OpenCV never returns, or one that leaves no room
+        around it for samples of the background.
+        """
         check_image(image)
-        x, y, w, h = check_box(box_xywh, image)
-        self._tracker = cv2.TrackerMIL.create()
-        self._tracker.init(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [round(v) for v in (x, y, w, h)])
+        box = _whole_pixels(check_box(box_xywh, image), image)
+        if min(box[2:]) < 2 or box[2] * box[3] < 24:
+            raise BadDataError(
+                f"a box of {box[2]} x {box[3]} pixels in the frame is too small for MIL.",
+                needs="2 pixels a side, and 24 in all",
+            )
+        tracker = cv2.TrackerMIL.create()
+        try:
+            tracker.init(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), box)
+        except cv2.error as error:
+            raise _refused(box, image, error) from error
+        self._tracker, self._shape = tracker, image.shape
 
     def update(self, image: np.ndarray) -> Result:
         """Where MIL sees the target."""
         if self._tracker is None:
             raise BadDataError("the tracker has no target yet.", do="tracker.init(image, box)")
         check_image(image)
-        found, box = self._tracker.update(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        if image.shape != self._shape:
+            raise BadDataError(
+                f"a frame of {image.shape[1]} x {image.shape[0]} pixels follows frames of "
+                f"{self._shape[1]} x {self._shape[0]}."
+            )
+        try:
+            found, box = self._tracker.update(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        except cv2.error as error:
+            raise _refused("the last box", image, error) from error
         return Result(tuple(map(float, box)), 1.0, bool(found))
+
+
+def _whole_pixels(box: Box, image: np.ndarray) -> list[int]:
+    """The part of a box that lies in the frame, in whole pixels."""
+    starts, sizes = [], []
+    for start, size, length in zip(box[:2], box[2:], image.shape[1::-1], strict=True):
+        first, last = max(start, 0.0), min(start + size, length)
+        sizes.append(min(round(last - first), length))
+        starts.append(min(round(first), length - sizes[-1]))
+    return starts + sizes
+
+
+def _refused(box: Any, image: np.ndarray, error: cv2.error) -> BadDataError:
+    return BadDataError(
+        f"OpenCV's MIL cannot work with {box} in a frame of {image.shape[1]} x {image.shape[0]}.",
+        because=str(error.err or error),
+    )
 
 
 BASELINES = {"mil": MilTracker, "unmoved": UnmovedTracker}

@@ -6,7 +6,6 @@ who presses Ctrl-C all end the loop, and every row up to there is kept.
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 import threading
@@ -19,8 +18,8 @@ from typing import Protocol, TextIO
 import numpy as np
 
 from lightvit_bench.errors import BadDataError, UserError, printable
-
-Box = tuple[float, float, float, float]
+from lightvit_bench.tracking.crops import Box
+from lightvit_bench.tracking.tracker import check_box
 
 
 class AnyResult(Protocol):
@@ -118,7 +117,8 @@ def follow(
         stop: asked after each frame; the loop ends when it says so.
 
     Raises:
-        BadDataError: there is no frame `start`, the box is not in it, or a frame cannot be read.
+        BadDataError: there is no frame `start`, the box is none in it (`tracker.check_box`), or a
+            frame cannot be read.
         UserError: of the tracker, about a frame; its details name the frame.
     """
     rows = Rows() if rows is None else rows
@@ -159,26 +159,6 @@ def follow(
             knob=f"--start {start}" + ("" if end is None else f" --end {end}"),
         )
     return rows.track()
-
-
-def check_box(box: Box, image: np.ndarray) -> Box:
-    """The box as floats. BadDataError where it has no size or lies outside the frame."""
-    height, width = image.shape[:2]
-    x, y, w, h = box = tuple(map(float, box))
-    wrong = None
-    if not all(map(math.isfinite, box)):
-        wrong = "has a coordinate that is no finite number"
-    elif w <= 0 or h <= 0:
-        wrong = "has no width or no height"
-    elif x >= width or y >= height or x + w <= 0 or y + h <= 0:
-        wrong = "lies outside the frame"
-    if wrong:
-        raise BadDataError(
-            f"the box {x:g},{y:g},{w:g},{h:g} {wrong}.",
-            frame_size=f"{width} x {height} pixels",
-            knob="--box x,y,w,h (left, top, width, height in pixels)",
-        )
-    return box
 
 
 def _name(source: object) -> str:

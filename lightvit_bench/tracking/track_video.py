@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from lightvit_bench.data.box_files import read_boxes, write_boxes, write_text, write_times
+from lightvit_bench.data.video_writer import FASTEST, VideoWriter
 from lightvit_bench.errors import BadDataError, ConfigError
+from lightvit_bench.tracking.crops import Box
 from lightvit_bench.tracking.draw import Caption, draw_result
 from lightvit_bench.tracking.follow import (
     AnyTracker,
-    Box,
     Interrupts,
     Progress,
     Rows,
@@ -25,8 +26,11 @@ from lightvit_bench.tracking.follow import (
     Track,
     follow,
 )
+from lightvit_bench.tracking.tracker import check_box
 
 _DEFAULT_FPS = 30.0  # of the mp4, where the source has no rate of its own (a folder)
+_BOX_KNOB = "--box x,y,w,h (left, top, width, height in pixels of the first frame)"
+_Chooser = Callable[[np.ndarray], Box]
 
 
 @dataclass(frozen=True)
@@ -52,16 +56,17 @@ def track_video(request: Request, load: Callable[[], AnyTracker]) -> tuple[Track
         ConfigError: options that cannot be met. BadDataError: frames or boxes that cannot be used.
             What was tracked before is saved first.
     """
-    from lightvit_bench.data.video import VideoWriter, open_source
+    from lightvit_bench.data.video import open_source
 
     check_request(request)
     windows = _has_display() and not request.headless
     box = request.box or _folder_box(request) or (select_box if windows else None)
     if box is None:
         raise ConfigError(
-            "there is no box to start from, and no display to draw one on.",
-            knob="--box x,y,w,h (left, top, width, height in pixels of the first frame)",
+            "there is no box to start from, and no display to draw one on.", knob=_BOX_KNOB
         )
+    if request.show:
+        _try_window()
     source = open_source(request.source)
     rows, error, closed_by_hand = Rows(), None, False
     with ExitStack() as always:
@@ -78,8 +83,7 @@ def track_video(request: Request, load: Callable[[], AnyTracker]) -> tuple[Track
                 picture = draw_result(step.image, step.box, found=step.found, caption=caption)
                 if request.out is not None:
                     if writer is None:
-                        rate = source.fps or _DEFAULT_FPS
-                        writer = sink.enter_context(VideoWriter(request.out, fps=rate))
+                        writer = sink.enter_context(VideoWriter(request.out, _rate(source.fps)))
                     writer.write(picture)
                 closed_by_hand = request.show and _show(picture)
             progress(step)
@@ -90,7 +94,7 @@ def track_video(request: Request, load: Callable[[], AnyTracker]) -> tuple[Track
             follow(
                 source,
                 tracker,
-                box,
+                _checked(box),
                 start=request.start,
                 end=request.end,
                 on_frame=on_frame,
@@ -100,13 +104,20 @@ def track_video(request: Request, load: Callable[[], AnyTracker]) -> tuple[Track
         except (Exception, KeyboardInterrupt) as caught:  # told below, when all is saved
             error = caught
         seconds = time.perf_counter() - began
-        progress.close()
         try:
             sink.close()
         except Exception as caught:  # a full disk must not cost the boxes
             error, writer = error or caught, None
         track = rows.track()
-        _save(request, track, seconds, writer is not None)
+        files = [request.out] if writer is not None else []
+        if len(track) and request.save_boxes is not None:
+            files = save_boxes(request.save_boxes, track, request.start) + files
+        try:
+            progress.close()
+            if len(track):
+                print(summary(track, seconds), *files, sep="\n")
+        except OSError as caught:  # nobody reads what is told any more
+            error = error or caught
     if error is not None:
         raise error
     return track, stop.signal
@@ -119,9 +130,14 @@ def check_request(request: Request) -> None:
             f"the drawn video is an mp4, and its name ends otherwise: {request.out}",
             knob="--out NAME.mp4",
         )
-    for flag, path in (("--out", request.out), ("--save-boxes", request.save_boxes)):
-        if path is not None:
-            _check_place(flag, path, Path(request.source))
+    outputs = [("--out", request.out)] if request.out is not None else []
+    if request.save_boxes is not None:
+        outputs += [("--save-boxes", path) for path in _box_files(request.save_boxes)]
+    for number, (flag, path) in enumerate(outputs):
+        _check_place(flag, path, Path(request.source))
+        for other, earlier in outputs[:number]:
+            if path.resolve() == earlier.resolve() or _same_file(path, earlier):
+                raise ConfigError(f"two outputs would be one file: {path}", knob=f"{other}, {flag}")
     if request.start < 0 or (request.end is not None and request.end <= request.start):
         raise ConfigError(
             "frames are numbered from 0, and there is none to track.",
@@ -136,15 +152,15 @@ def check_request(request: Request) -> None:
 
 def _check_place(flag: str, path: Path, source: Path) -> None:
     """Whether a file can be written, before an hour of tracking rather than after it."""
-    if path.exists() and any(p.exists() and path.samefile(p) for p in _inputs(source)):
+    if any(_same_file(path, read) for read in (source, source / "groundtruth.txt")):
         raise ConfigError(f"this would overwrite what is read: {path}", knob=flag)
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ConfigError(f"a file cannot be written there: {path}", knob=flag)
 
 
-def _inputs(source: Path) -> tuple[Path, ...]:
-    return (source, source / "groundtruth.txt")
+def _same_file(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _has_display() -> bool:
@@ -167,6 +183,30 @@ def _folder_box(request: Request) -> Box | None:
     return box
 
 
+def _checked(box: Box | _Chooser) -> _Chooser:
+    """A box, or who chooses one on the first frame, as `follow` asks; errors name the option."""
+
+    def on_frame(image: np.ndarray) -> Box:
+        chosen = box(image) if callable(box) else box
+        try:
+            return check_box(chosen, image)
+        except BadDataError as error:
+            height, width = image.shape[:2]
+            error.details.setdefault("frame size", [f"{width} x {height} pixels"])
+            error.details.setdefault("knob", [_BOX_KNOB])
+            raise
+
+    return on_frame
+
+
+def _rate(fps: float | None) -> float:
+    """Of the drawn video, for a source's."""
+    if fps is not None and fps > FASTEST:
+        print(f"the drawn video plays at {FASTEST} frames/s instead of {fps:g}")
+        return FASTEST
+    return fps or _DEFAULT_FPS
+
+
 def _expected(frames: int | None, request: Request) -> int | None:
     last = min((n for n in (frames, request.end) if n is not None), default=None)
     return None if last is None else max(last - request.start, 0)
@@ -176,26 +216,47 @@ def _expected(frames: int | None, request: Request) -> int | None:
 
 
 def select_box(image: np.ndarray) -> Box:
-    """Have a person draw the box on a frame. ConfigError where there is none, or no window opens.
+    """Have a person draw the box on a frame; ConfigError where none is, or no window opens."""
+    print("draw a box around the target with the mouse; Enter takes it, C cancels", flush=True)
+    box = _beside(
+        _select, image, error="no window could be opened to draw a box on.", knob="--box x,y,w,h"
+    )
+    if box[2] <= 0 or box[3] <= 0:
+        raise ConfigError("no box was drawn.", knob="draw one, or give --box x,y,w,h")
+    return box
 
-    The window belongs to a process of its own: Qt ends the process it is in when the display that
-    the environment names cannot be reached, and no `except` sees that.
+
+def _try_window() -> None:
+    """ConfigError where no window opens, which later would cost all that was tracked."""
+    knob = "leave --show out; --out NAME.mp4 has the same pictures"
+    _beside(_open_and_close, error="no window can be opened to show frames in.", knob=knob)
+
+
+def _beside(function: Callable, *arguments, error: str, knob: str):
+    """What a function that opens a window returns. ConfigError where it opens none.
+
+    It runs in a process of its own: Qt ends the process it is in when the display that the
+    environment names cannot be reached, and no `except` sees that.
     """
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
-    print("draw a box around the target with the mouse; Enter takes it, C cancels", flush=True)
+    import cv2
+
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            box = pool.submit(_select, image).result()
-    except BrokenProcessPool:
-        raise ConfigError(
-            "no window could be opened to draw a box on.", knob="--box x,y,w,h"
-        ) from None
-    if box[2] <= 0 or box[3] <= 0:
-        raise ConfigError("no box was drawn.", knob="draw one, or give --box x,y,w,h")
-    return box
+            return pool.submit(function, *arguments).result()
+    except (BrokenProcessPool, cv2.error):  # the latter of an OpenCV without windows
+        raise ConfigError(error, knob=knob) from None
+
+
+def _open_and_close() -> None:
+    import cv2
+
+    cv2.namedWindow("track")
+    cv2.waitKey(1)
+    cv2.destroyAllWindows()
 
 
 def _select(image: np.ndarray) -> Box:
@@ -217,16 +278,11 @@ def _show(picture: np.ndarray) -> bool:
 # ------------------------------------------------------------------------------------- results
 
 
-def _save(request: Request, track: Track, seconds: float, drawn: bool) -> None:
-    """Write the boxes, and print what there is."""
-    if not len(track):
-        return
-    print(summary(track, seconds))
-    if request.save_boxes is not None:
-        for path in save_boxes(request.save_boxes, track, request.start):
-            print(path)
-    if drawn:
-        print(request.out)
+def _box_files(path: Path) -> list[Path]:
+    """What `save_boxes` writes."""
+    if path.suffix.lower() == ".csv":
+        return [path]
+    return [path, path.with_name(f"{path.stem}_time.txt")]
 
 
 def save_boxes(path: Path, track: Track, start: int = 0) -> list[Path]:
@@ -242,11 +298,10 @@ def save_boxes(path: Path, track: Track, start: int = 0) -> list[Path]:
             numbers = ",".join(f"{value:.4f}" for value in (*box, score))
             lines.append(f"{number},{numbers},{int(found)},{seconds:.6f}")
         write_text(path, "\n".join(lines) + "\n")
-        return [path]
-    times = path.with_name(f"{path.stem}_time.txt")
-    write_boxes(path, track.boxes)
-    write_times(times, track.seconds)
-    return [path, times]
+    else:
+        write_boxes(path, track.boxes)
+        write_times(_box_files(path)[1], track.seconds)
+    return _box_files(path)
 
 
 def summary(track: Track, seconds: float) -> str:

@@ -1,7 +1,6 @@
 """tools/track.py as a person runs it, with a stand-in for the network: what it writes and refuses.
 
-The stand-in looks for the first frame's patch around the last box, and is what the tool loads: its
-two modules are put in the place of the project's.
+The stand-in looks for the first frame's patch around the last box, and is what the tool loads.
 """
 
 import os
@@ -14,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lightvit_bench.data import video
 from lightvit_bench.data.box_files import read_boxes, read_times
 from lightvit_bench.data.demo_tracking_scene import DemoScene
 from lightvit_bench.data.video import VideoWriter, open_source
@@ -69,10 +69,12 @@ def load_tracker_model(path=None):
 
 
 if __name__ == "__main__":
-    for name, what in (("load", load_tracker_model), ("tracker", Tracker)):
-        module = types.ModuleType(f"lightvit_bench.tracking.{name}")
-        setattr(module, what.__name__, what)
-        sys.modules[module.__name__] = module
+    import lightvit_bench.tracking.tracker as real
+
+    real.Tracker = Tracker
+    files = types.ModuleType("lightvit_bench.tracking.files")  # the real one imports torch
+    files.load_tracker_model = load_tracker_model
+    sys.modules[files.__name__] = files
     sys.argv = sys.argv[1:]
     runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -193,11 +195,53 @@ def test_a_display_that_is_not_there_is_an_error_and_no_crash(track, clip):
 
 
 @pytest.mark.slow
+def test_show_on_a_display_that_is_not_there_is_told_before_anything_is_tracked(
+    track, clip, tmp_path
+):
+    out = ("--out", tmp_path / "out.mp4", "--save-boxes", tmp_path / "boxes.txt")
+    box = ("--box", first_box(clip))
+    done = track(clip / "clip.mp4", *box, "--show", *out, DISPLAY=":987", QT_QPA_PLATFORM="xcb")
+    fails(done, "no window can be opened", "--show")
+    assert "model" not in done.stdout and not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
 def test_a_box_outside_the_frame_is_told_with_the_flag_and_the_size(track, clip, tmp_path):
     out = tmp_path / "out.mp4"
     done = track(clip / "clip.mp4", "--box", "500,1,20,30", "--out", out)
     fails(done, "outside the frame", "--box", "160 x 120")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_box_that_begins_left_of_the_frame_is_taken(track, clip, tmp_path):
+    """argparse takes `-5,16,16,16` for an option by itself."""
+    for number, box in enumerate((["--box", "-5,16,16,16"], ["--box", "-.5,16,16,16"],
+                                  ["--box=-5,16,16,16"])):  # fmt: skip
+        boxes = tmp_path / f"{number}.txt"
+        done = track(clip / "clip.mp4", *box, "--save-boxes", boxes, "--end", 2)
+        assert done.returncode == 0, done.stderr
+        assert read_boxes(boxes)[0].tolist() == [-0.5 if number == 1 else -5, 16, 16, 16]
+    fails(track("--box", "-5,16,16", clip / "clip.mp4"), "--box", "x,y,w,h")
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_does_not_cost_the_boxes(command, clip, tmp_path):
+    """`track.py ... 2>&1 | head -1`: nobody reads what the tool tells, which is no error."""
+    for number, (stdout, stderr) in enumerate(((1, 0), (0, 1), (1, 1))):
+        boxes, out = tmp_path / f"{number}.txt", tmp_path / f"{number}.mp4"
+        line, environment = command(
+            *(clip / "clip.mp4", "--box", first_box(clip), "--save-boxes", boxes, "--out", out),
+            PYTHONUNBUFFERED="1",
+        )
+        reader, writer = os.pipe()
+        os.close(reader)
+        streams = [writer if closed else subprocess.PIPE for closed in (stdout, stderr)]
+        done = subprocess.run(line, env=environment, stdout=streams[0], stderr=streams[1])
+        os.close(writer)
+        assert done.returncode == 141 and not (done.stderr or b"").count(b"Traceback")
+        if not stdout:
+            assert len(read_boxes(boxes)) == len(decoded(out)[1]) == 24
 
 
 @pytest.mark.slow
@@ -277,6 +321,13 @@ def stand_in():
     return space["Tracker"](None)
 
 
+def links(folder):
+    """Names of one file: linked.mp4 and boxes.txt; other_time.txt and clip.mp4, which is read."""
+    for link, name in (("linked.mp4", "boxes.txt"), ("other_time.txt", "clip.mp4")):
+        if not (folder / link).is_symlink():
+            (folder / link).symlink_to(folder / name)
+
+
 def never():
     raise AssertionError("the tracker is loaded, though nothing can be tracked")
 
@@ -293,11 +344,16 @@ def never():
         (dict(save_boxes="star-1"), "--save-boxes"),
         (dict(save_boxes="clip.mp4/boxes.txt"), "--save-boxes"),
         (dict(show=True), "--show"),
+        (dict(out="x.mp4", save_boxes="x.mp4"), "--save-boxes"),
+        (dict(out="x.mp4", save_boxes="star-1/../x.mp4"), "--save-boxes"),
+        (dict(out="linked.mp4", save_boxes="boxes.txt"), "--save-boxes"),
+        (dict(save_boxes="other.txt", out="x.mp4"), "--save-boxes"),
     ],
 )
 def test_what_cannot_be_met_is_refused_before_anything_is_loaded(clip, monkeypatch, options, flag):
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
+    links(clip)
     paths = {k: clip / v for k, v in options.items() if isinstance(v, str)}
     request = {"source": clip / "clip.mp4", **options, **paths}
     request["source"] = str(request["source"])
@@ -309,6 +365,42 @@ def test_what_cannot_be_met_is_refused_before_anything_is_loaded(clip, monkeypat
 def test_outputs_are_checked_without_being_made(tmp_path):
     check_request(Request("x", out=tmp_path / "a/b/out.MP4", save_boxes=tmp_path / "c/boxes.txt"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("rate, drawn", [(2000, 1000), (1000, 1000), (None, 30)])
+def test_a_source_faster_than_a_video_may_be_is_drawn_slower(
+    clip, tmp_path, monkeypatch, capsys, rate, drawn
+):
+    monkeypatch.setattr(video.FileSource, "__init__", told_rate(video.FileSource.__init__, rate))
+    box = tuple(map(float, first_box(clip).split(",")))
+    track_video(Request(str(clip / "clip.mp4"), box, out=tmp_path / "o.mp4", end=5), stand_in)
+    monkeypatch.undo()
+    assert decoded(tmp_path / "o.mp4")[0] == drawn and len(decoded(tmp_path / "o.mp4")[1]) == 5
+    assert ("1000 frames/s instead of 2000" in capsys.readouterr().out) is (rate == 2000)
+
+
+def told_rate(real, rate):
+    def told(self, path):
+        real(self, path)
+        self.fps = rate
+
+    return told
+
+
+@pytest.mark.parametrize(
+    "box, why",
+    [
+        ((500, 1, 20, 30), "outside"),
+        ((1, 1, 0, 3), "no size"),
+        ((1, float("nan"), 3, 3), "not finite"),
+        ((0, 0, 10_000, 10_000), "far larger"),
+        ((1, 2, 3), "four numbers"),
+    ],
+)
+def test_every_box_that_is_refused_names_the_option(clip, box, why):
+    for source in (clip / "clip.mp4", clip / "star-1"):
+        with pytest.raises(BadDataError, match=rf"(?s){why}.*--box x,y,w,h"):
+            track_video(Request(str(source), box), stand_in)
 
 
 @pytest.mark.parametrize("method, count", [("write", 1), ("close", 24)])
