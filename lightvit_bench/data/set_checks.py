@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightvit_bench.data.store import Tree, every_archive, open_tree
-from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError
+from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError, printable
 
 Say = Callable[[str], None]
 _VARIABLE = "LIGHTVIT_DATA=/path/to/datasets"
-_SET = f"{_VARIABLE}   or   --cfg-options data_root=...   or   --data-root ..."
+_SET = f"{_VARIABLE}   or   --cfg-options data_root=..."
 _NAMED = 5  # of many, how many a message names
 
 
@@ -70,6 +70,23 @@ def not_found(title: str, anchor: str, tree: Tree, looked_for: str) -> MissingDa
         set=_SET,
         layout=f"docs/datasets.md#{anchor}",
     )
+
+
+def check_listed(title: str, root: str | Path, listed: str, found: Collection[str]) -> None:
+    """BadDataError where a list `listed` in `root` names sequences that were not `found`."""
+    tree = open_tree(root)
+    if not tree.exists(listed):
+        return
+    wanted = tree.read(listed).decode("utf-8-sig", errors="replace").splitlines()
+    names = dict.fromkeys(name for line in wanted if (name := line.strip()))
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise BadDataError(
+            f"{title}: {len(names) - len(missing):,} of the {len(names):,} sequences.",
+            missing=printable(named_few(missing)),
+            listed=tree.place(listed),
+            mend="complete the copy, or name those to run: test_set.sequences=NAMES.txt",
+        )
 
 
 def check_whole(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 
 from mmengine.config import Config
 
 from lightvit_bench.checkpoint import Parent, sha256
 from lightvit_bench.checkpoint.fit import misfits, refuse_misfits
-from lightvit_bench.errors import CheckpointError, ConfigError
+from lightvit_bench.errors import CheckpointError, ConfigError, near_matches
 from lightvit_bench.openmmlab.checkpoints import read_run_checkpoint
 from lightvit_bench.openmmlab.config import load_config
 from lightvit_bench.tracking.files import TrackerManifest, save_tracker
@@ -18,6 +21,7 @@ from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
 from lightvit_bench.tracking.tracker import Settings, with_settings
 
 PART = "network."  # of a `Tracking`
+_PIXELS = ("mean", "std")
 
 
 def export_tracker(
@@ -59,12 +63,55 @@ def export_tracker(
         recipe=recipe or Path(config).stem,
         data=_sets(cfg) if data is None else data,
         epochs=_epochs(cfg, meta),
-        settings=with_settings(Settings(), **cfg.get("tracker", {})),
+        settings=settings_of(cfg),
         parents=[Parent(Path(checkpoint).name, sha256(checkpoint))],
         image_mean=mean,
         image_std=std,
         half=half,
     )
+
+
+def settings_of(cfg: Config, changed: Mapping = MappingProxyType({})) -> Settings:
+    """How the answers of a run's network are taken: the config's `tracker`, then `changed`."""
+    return with_settings(Settings(), **{**(cfg.get("tracker") or {}), **changed})
+
+
+def made_with(cfg: Config) -> dict:
+    """What of a tracker's config no tensor shows, as a checkpoint's `meta` keeps it.
+
+    Plain values: `network`, all fields of `NetworkSpec`; `data_preprocessor`, mean and std.
+    """
+    pixels = cfg.model.get("data_preprocessor") or {}
+    kept = {key: [float(value) for value in pixels[key]] for key in _PIXELS if key in pixels}
+    return {"network": json.loads(json.dumps(spec_of(cfg).to_dict())), "data_preprocessor": kept}
+
+
+def refuse_other_config(cfg: Config, meta: object, checkpoint: str | PathLike) -> None:
+    """`CheckpointError` where a run's `meta` tells of another tracker than its config does.
+
+    Checkpoints of before it told anything pass, with a line.
+    """
+    held = meta if isinstance(meta, dict) else {}
+    if "network" not in held:
+        print(
+            f"{Path(checkpoint).name} does not say what network it is of: elimination, keep, crop "
+            "factors and pixel statistics are taken from the config"
+        )
+        return
+    differ = [
+        f"{part}.{key}: {before} in the run, {values.get(key)} here"
+        for part, values in made_with(cfg).items()
+        for key, before in held.get(part, {}).items()
+        if values.get(key) != before
+    ]
+    if differ:
+        raise CheckpointError(
+            "the run is of another tracker than the config's.",
+            file=str(checkpoint),
+            differs=differ,
+            set="--cfg-options model.network.NAME=... model.data_preprocessor.NAME=...   (or the "
+            "config of the run)",
+        )
 
 
 def load_run(cfg: Config, checkpoint: str | PathLike) -> tuple[OneStreamTracker, dict]:
@@ -84,6 +131,7 @@ def load_run(cfg: Config, checkpoint: str | PathLike) -> tuple[OneStreamTracker,
         )
     own = {PART + name: tensor for name, tensor in network.state_dict().items()}
     refuse_misfits(checkpoint, "tracker of the config", **misfits(state, own))
+    refuse_other_config(cfg, content.get("meta"), checkpoint)
     network.load_state_dict({name.removeprefix(PART): state[name] for name in own})
     return network.eval(), content.get("meta", {})
 
@@ -94,18 +142,25 @@ def build_network(cfg: Config) -> OneStreamTracker:
         raise ConfigError(
             f"{cfg.filename} is not the config of a tracker.", look_in="configs/lasot"
         )
-    preset, network = cfg.model.backbone.preset, cfg.model.get("network") or {}
-    try:
-        spec = NetworkSpec(preset=preset, **network)
-    except TypeError as error:
-        raise ConfigError(f"{cfg.filename}: model.network: {error}") from None
-    return OneStreamTracker(spec)
+    return OneStreamTracker(spec_of(cfg))
+
+
+def spec_of(cfg: Config) -> NetworkSpec:
+    """The network that a config's model section describes. ConfigError for fields it has not."""
+    network = dict(cfg.model.get("network") or {})
+    known = [field.name for field in fields(NetworkSpec)]
+    for key in network:
+        if key not in known:
+            raise ConfigError(
+                f"model.network knows no {key!r}.", near=", ".join(near_matches(key, known))
+            )
+    return NetworkSpec(**{"preset": cfg.model.backbone.preset, **network})
 
 
 def _sets(cfg: Config) -> str:
-    """The names of the sets that a config trains on."""
+    """The names of the sets that a config trains on; those of ratio 0 are left out."""
     sets = cfg.get("train_dataloader", {}).get("dataset", {}).get("sets", ())
-    return ", ".join(str(one["name"]) for one in sets if "name" in one)
+    return ", ".join(str(one["name"]) for one in sets if "name" in one and one.get("ratio", 1) != 0)
 
 
 def _epochs(cfg: Config, meta: dict) -> int | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.resources import files as package_files
 from os import PathLike
@@ -18,6 +19,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from lightvit_bench.checkpoint.files import open_safetensors, read_safetensors
 from lightvit_bench.checkpoint.fingerprint import (
@@ -30,10 +32,11 @@ from lightvit_bench.checkpoint.fingerprint import (
 from lightvit_bench.checkpoint.fit import misfits, refuse_misfits
 from lightvit_bench.checkpoint.manifest import IMAGENET_MEAN, IMAGENET_STD, KEY, Parent
 from lightvit_bench.errors import CheckpointError, ConfigError
+from lightvit_bench.tracking.checks import check_kind, check_number, check_whole
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
 from lightvit_bench.tracking.torch_model import TorchModel
 from lightvit_bench.tracking.tracker import Settings
-from lightvit_bench.vit import get_preset
+from lightvit_bench.vit import ViTPreset, get_preset
 from lightvit_bench.writing import whole_file
 
 KIND = "tracker"
@@ -54,6 +57,9 @@ class TrackerManifest:
         data: what it was trained on, in words.
         fingerprint: summaries of score, size and offset maps of two fixed images.
         image_mean, image_std: per RGB channel, for pixels from 0 to 1.
+
+    Raises:
+        ConfigError: a field is of another type, or out of range.
     """
 
     spec: NetworkSpec
@@ -68,6 +74,23 @@ class TrackerManifest:
     image_std: tuple[float, float, float] = IMAGENET_STD
     kind: str = KIND
     format_version: int = FORMAT_VERSION
+
+    def __post_init__(self):
+        check_whole("heads", self.heads, 1)
+        check_kind("recipe", self.recipe, str)
+        check_kind("data", self.data, str)
+        if self.epochs is not None:
+            check_whole("epochs", self.epochs, 0)
+        for parent in self.parents:
+            check_kind("the name of one of the parents", parent.name, str)
+            check_kind("the sha256 of one of the parents", parent.sha256, str)
+        for name, above in (("image_mean", -math.inf), ("image_std", 0)):
+            values = getattr(self, name)
+            if not isinstance(values, (list, tuple)) or len(values) != 3:
+                raise ConfigError(f"{name} is of three channels, R, G and B.")
+            for value in values:
+                check_number(name, value, above=above)
+            object.__setattr__(self, name, tuple(map(float, values)))
 
 
 def save_tracker(
@@ -91,6 +114,7 @@ def save_tracker(
     Raises:
         CheckpointError: the network computes NaN or infinity, or `half` does: a weight is beyond
             float16's range.
+        ConfigError: something of the manifest is of another type, or out of range.
     """
     network = copy.deepcopy(network).float().cpu().eval()
     state = network.state_dict()
@@ -142,14 +166,23 @@ def load_tracker(
         changes: fields of `NetworkSpec` that need no other weights: `eliminate`, `keep`.
 
     Raises:
-        CheckpointError: the file is missing, damaged or of something else; it does not fit, or
-            computes something else than when it was saved.
+        CheckpointError: the file is missing, damaged or of something else; it does not fit (which
+            takes no more memory than the file, whatever sizes its manifest claims), or computes
+            something else than when it was saved.
         ConfigError: a change names no such field, or one that needs other weights.
     """
+    if path is None and not shipped_weights().exists():
+        raise CheckpointError(
+            "the weights that come with the package are not there.",
+            looked_for=str(shipped_weights()),
+            set="--model FILE in the tools that have it; load_tracker(FILE), "
+            "load_tracker_model(FILE) in Python",
+        )
     path = shipped_weights() if path is None else Path(path)
     manifest = read_tracker_manifest(path)
-    network = OneStreamTracker(manifest.spec)
     state, _ = read_safetensors(path)
+    _refuse_other_sizes(path, manifest.spec, state)
+    network = OneStreamTracker(manifest.spec)
     own = network.state_dict()
     refuse_misfits(path, "tracker of its manifest", **misfits(state, own))
     network.load_state_dict(state)
@@ -210,6 +243,30 @@ def tracker_fingerprint(
     return tuple(summarise(one) for one in maps)
 
 
+def _refuse_other_sizes(
+    path: str | PathLike, spec: NetworkSpec, state: Mapping[str, Tensor]
+) -> None:
+    """`CheckpointError` unless the tensors that grow with the spec's numbers are there, and as
+    large: before the network is built."""
+    preset = get_preset(spec.preset, ViTPreset)
+    shapes = {
+        "backbone.pos_embed": (1, (spec.search_size // preset.patch) ** 2, preset.width),
+        "template_positions": (1, (spec.template_size // preset.patch) ** 2, preset.width),
+    }
+    if spec.head == "conv":
+        shapes["head.score.0.0.weight"] = (spec.head_channels, preset.width, 3, 3)
+    refuse_misfits(
+        path,
+        "tracker of its manifest",
+        missing=[name for name in shapes if name not in state],
+        reshaped=[
+            f"{name}: {tuple(state[name].shape)} in the file, {shape} in the model"
+            for name, shape in shapes.items()
+            if name in state and state[name].shape != shape
+        ],
+    )
+
+
 def _manifest(text: str | None, path: str | PathLike) -> TrackerManifest:
     """The manifest in a file's metadata; every field is checked for its name and type."""
     if text is None:
@@ -228,7 +285,8 @@ def _manifest(text: str | None, path: str | PathLike) -> TrackerManifest:
                 do="train a tracker from it: tools/train.py configs/lasot/... --cfg-options "
                 f"init={path}",
             )
-        if values.get("format_version", 0) > FORMAT_VERSION:
+        check_whole("format_version", values.get("format_version"), 1)
+        if values["format_version"] > FORMAT_VERSION:
             raise CheckpointError(
                 f"the file is of version {values['format_version']} of this format, which is newer "
                 f"than this program's {FORMAT_VERSION}.",
@@ -238,21 +296,27 @@ def _manifest(text: str | None, path: str | PathLike) -> TrackerManifest:
         known = {field.name for field in fields(TrackerManifest)}
         if set(values) != known:
             raise ValueError(f"fields {sorted(set(values) ^ known)}")
+        for name, kind in (("spec", dict), ("settings", dict), ("parents", list)):
+            check_kind(name, values[name], kind)
         values["spec"] = NetworkSpec(**values["spec"])
-        values["settings"] = Settings(**values["settings"])
+        values["settings"] = Settings(**values["settings"])  # an earlier file may have fewer
+        for parent in values["parents"]:
+            check_kind("one of parents", parent, dict)
         values["parents"] = tuple(Parent(**one) for one in values["parents"])
-        values["fingerprint"] = tuple(
-            TensorSummary(**{**one, "at": tuple(one["at"]), "v": tuple(one["v"])})
-            for one in values["fingerprint"]
-        )
+        check_kind("fingerprint", values["fingerprint"], list)
         if len(values["fingerprint"]) != 3:
-            raise ValueError("the fingerprint is of three maps")
-        for name in ("image_mean", "image_std"):
-            r, g, b = (float(value) for value in values[name])
-            values[name] = (r, g, b)
+            raise ConfigError("the fingerprint is of three maps.")
+        values["fingerprint"] = tuple(map(_summary, values["fingerprint"]))
         manifest = TrackerManifest(**values)
         heads = get_preset(manifest.spec.preset).heads
-    except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:
+    except (
+        AttributeError,
+        ConfigError,
+        KeyError,
+        RecursionError,  # of brackets within brackets
+        TypeError,
+        ValueError,
+    ) as error:
         raise CheckpointError(
             "the manifest of the tracker is damaged.", file=str(path), cause=str(error)
         ) from None
@@ -262,3 +326,18 @@ def _manifest(text: str | None, path: str | PathLike) -> TrackerManifest:
             file=str(path),
         )
     return manifest
+
+
+def _summary(values: Any) -> TensorSummary:
+    """One part of a fingerprint, from JSON."""
+    check_kind("a part of the fingerprint", values, dict)
+    for name in ("at", "v"):
+        check_kind(f"{name} of the fingerprint", values[name], list)
+    for place in values["at"]:
+        check_whole("a place in the fingerprint", place, 0)
+    if len(values["at"]) != len(values["v"]):
+        raise ConfigError("the fingerprint has as many places as values.")
+    summary = TensorSummary(**{**values, "at": tuple(values["at"]), "v": tuple(values["v"])})
+    for value in (summary.mean, summary.std, summary.l2, *summary.v):
+        check_number("a value of the fingerprint", value)
+    return summary

@@ -151,7 +151,9 @@ def jittered(rng: np.random.Generator, box: Box, centre: float, scale: float) ->
 def box_in_crop(box: Box, around: Box, scale: float, size: int) -> np.ndarray:
     """A box of a frame in the crop cut around another one.
 
-    The inverse of `crops.box_to_frame`: the crop's centre is `around`'s.
+    The inverse of `crops.box_to_frame`: the crop's centre is `around`'s, at 0.5. OSTrack's training
+    has it at (size - 1) / 2 / size (127.5 / 256), half a pixel of the crop aside, but its tests
+    take 0.5: ours agree with the tests.
 
     Args:
         scale: of the crop.

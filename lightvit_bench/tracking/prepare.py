@@ -16,6 +16,7 @@ from lightvit_bench.openmmlab.backbone import check_init
 from lightvit_bench.openmmlab.bare import bare_model
 from lightvit_bench.openmmlab.checkpoints import FittingCheckpoint, read_run_checkpoint
 from lightvit_bench.openmmlab.device import world_size
+from lightvit_bench.tracking.export import made_with
 from lightvit_bench.tracking.files import read_tracker_manifest
 from lightvit_bench.tracking.model import holds_tracker
 from lightvit_bench.tracking.published import looks_like_ostrack
@@ -38,10 +39,19 @@ def prepare_tracking(cfg: Config, found: tuple[Path, dict] | None) -> list[Hook]
         if cfg.get(name):
             _settle_loader(cfg[name])
     epoch = settle_epochs(cfg, world_size(cfg.launcher))
-    hooks: list[Hook] = [] if epoch is None else [EpochLength(epoch)]
+    hooks: list[Hook] = [MadeWith(made_with(cfg))]
+    if epoch is not None:
+        hooks.append(EpochLength(epoch))
     if cfg.launcher != "none":
         hooks.append(FirstRanksStatistics())
     if found or cfg.get("load_from"):
+        if not found and not Path(cfg.load_from).is_file():
+            raise CheckpointError(
+                "the checkpoint that the run starts from is not there.",
+                looked_for=str(cfg.load_from),
+                set="--cfg-options load_from=FILE   (what the config of the first part leaves)",
+                or_start="from scratch: --cfg-options init=random",
+            )
         cfg.model.backbone.init = "random"  # the checkpoint brings the weights
         hooks.append(FittingCheckpoint())
     else:
@@ -181,6 +191,21 @@ class EpochLength(Hook):
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Write it."""
         checkpoint["meta"]["epoch_length"] = self.iterations
+
+
+class MadeWith(Hook):
+    """Writes into checkpoints' `meta` what no tensor shows; `export.refuse_other_config` reads it.
+
+    Args:
+        values: `export.made_with` of the config.
+    """
+
+    def __init__(self, values: dict):
+        self.values = values
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Write it."""
+        checkpoint["meta"].update(self.values)
 
 
 class FirstRanksStatistics(Hook):

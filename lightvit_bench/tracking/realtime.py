@@ -30,7 +30,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightvit_bench.errors import BadDataError, ConfigError
-from lightvit_bench.tracking.follow import AnyTracker, Box, Rows, Track, check_box
+from lightvit_bench.tracking.crops import Box
+from lightvit_bench.tracking.follow import AnyTracker, Rows, Track
+from lightvit_bench.tracking.tracker import check_box
 
 _NEAR = 1e-6  # of a frame's time: 3 x 0.1 s is no later than 0.3 s
 

@@ -10,7 +10,8 @@ and `hold` replace the tracker's own settings.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -22,12 +23,19 @@ from lightvit_bench.checkpoint import sha256
 from lightvit_bench.checkpoint.fit import misfits, refuse_misfits
 from lightvit_bench.data.roots import resolve_root
 from lightvit_bench.data.sequence import Sequence
+from lightvit_bench.data.set_checks import check_listed, set_by
 from lightvit_bench.data.tracking_sets import SETS, open_set
-from lightvit_bench.errors import CheckpointError, ConfigError, near_matches, printable
+from lightvit_bench.errors import (
+    CheckpointError,
+    ConfigError,
+    MissingDataError,
+    near_matches,
+    printable,
+)
 from lightvit_bench.tracking.follow import AnyTracker
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
 from lightvit_bench.tracking.run_folder import earlier_run, identity_of
-from lightvit_bench.tracking.run_judge import check_judgeable
+from lightvit_bench.tracking.run_judge import check_judgeable, check_truth
 from lightvit_bench.tracking.run_report import finish, metrics, table
 from lightvit_bench.tracking.run_set import run_set
 from lightvit_bench.tracking.run_workers import usable_cores
@@ -39,6 +47,8 @@ if TYPE_CHECKING:
 _KNOWN = ("name", "root", "split", "data_root", "sequences")
 _FREE = ("eliminate", "keep")  # of `NetworkSpec`: they need no other weights
 _EXPORTED = "tracker.safetensors"
+_LIST = "testing_set.txt"  # of a folder of sequences, if it has one
+_DEMO = Path("data/demo/tracking")
 _WARM_UP = 5  # updates
 _MOST_PROCESSES = 8  # unless asked for: each holds a tracker and what a decoder needs
 
@@ -49,6 +59,7 @@ class Tested:
 
     Attributes:
         file: what `load_tracker` reads.
+        image_mean, image_std: per RGB channel, for pixels from 0 to 1.
         sha256: of the checkpoint that was given, which need not be `file`.
         prepare: has `file` be there.
     """
@@ -56,6 +67,8 @@ class Tested:
     file: Path
     spec: NetworkSpec
     settings: Settings
+    image_mean: tuple[float, ...]
+    image_std: tuple[float, ...]
     sha256: str
     prepare: Callable[[], object]
 
@@ -92,6 +105,7 @@ def test_tracking(
     folder = Path(out or Path(cfg.work_dir) / f"{name}_{split}_{path.name.partition('.')[0]}")
     changed = {key: value for key, value in section.items() if key in _setting_names()}
     tested = tracker_of(cfg, path, folder, changed)
+    check_truth(name, split, sequences)
 
     cores = usable_cores()
     processes = processes or max(1, min(cores, _MOST_PROCESSES, len(sequences)))
@@ -105,6 +119,8 @@ def test_tracking(
         checkpoint=tested.sha256,
         network=asdict(tested.spec),
         settings=asdict(tested.settings),
+        image_mean=tested.image_mean,
+        image_std=tested.image_std,
         device=device,
         threads=threads,
         realtime=None,
@@ -200,11 +216,16 @@ def open_test_set(section: dict, config: str) -> tuple[str, str, list[Sequence],
         below = root
     chosen = section.get("sequences")
     if chosen is None:
-        return name, split, list(open_set(name, below, split, expect_all=True)), below
-    if isinstance(chosen, str) and Path(chosen).is_file():
-        chosen = Path(chosen).read_text(encoding="utf-8").split()
-    wanted = list(dict.fromkeys([chosen] if isinstance(chosen, str) else chosen))
-    found = {one.name: one for one in open_set(name, below, split, say=lambda message: None)}
+        with _set_here(below):
+            every = list(open_set(name, below, split, expect_all=True))
+        if name == "folder":
+            names = {one.name for one in every}
+            check_listed("The folder of sequences", resolve_root(below), _LIST, names)
+        return name, split, every, below
+    wanted = _names(chosen)
+    with _set_here(below):
+        some = open_set(name, below, split, say=lambda message: None)
+    found = {one.name: one for one in some}
     absent = [one for one in wanted if one not in found]
     if absent or not wanted:
         raise ConfigError(
@@ -215,16 +236,50 @@ def open_test_set(section: dict, config: str) -> tuple[str, str, list[Sequence],
     return name, split, [found[one] for one in wanted], below
 
 
+@contextmanager
+def _set_here(root: Path) -> Iterator[None]:
+    """Errors on a test set that is not there name what says where it is."""
+    try:
+        with set_by("--cfg-options test_set.root=FOLDER test_set.data_root=."):
+            yield
+    except MissingDataError as error:
+        if root == _DEMO:
+            error.details["or"] = [f"make demo   (it makes {_DEMO})"]
+        raise
+
+
+def _names(chosen: object) -> list[str]:
+    """The names that `test_set.sequences` gives: one, several, or a file of them, one a line."""
+    if isinstance(chosen, str) and Path(chosen).is_file():
+        try:
+            lines = Path(chosen).read_text(encoding="utf-8-sig").splitlines()
+        except ValueError:
+            raise ConfigError("a list of sequences is not text (UTF-8).", file=chosen) from None
+        chosen = [name for line in lines if (name := line.strip())]
+    elif isinstance(chosen, str) and chosen.endswith(".txt"):
+        raise ConfigError("there is no such list of sequences.", looked_for=chosen)
+    names = list(chosen) if isinstance(chosen, list | tuple) else [chosen]
+    if not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            f"test_set.sequences={chosen!r}: these are not names.",
+            do="write names that look like numbers into a file, one a line: "
+            "test_set.sequences=NAMES.txt",
+        )
+    return list(dict.fromkeys(names))
+
+
 def tracker_of(cfg: Config, checkpoint: Path, folder: Path, changed: dict) -> Tested:
     """The tracker in a checkpoint, which has to be the config's.
 
     A run's `.pth` becomes a tracker's file in `folder`, for the processes to load. Of a tracker's
     file, how many tokens are eliminated where is the config's choice; the rest of its network has
-    to agree. `changed`: of its settings.
+    to agree. Its settings are the file's own, those of a run the config's `tracker`, as
+    `export_tracker` has them; `changed` replaces some.
 
     Raises:
         CheckpointError: it is missing, of another kind, damaged, or does not fit.
     """
+    from lightvit_bench.tracking.export import settings_of, spec_of
     from lightvit_bench.tracking.files import load_tracker, save_tracker
 
     spec = spec_of(cfg)
@@ -233,8 +288,15 @@ def tracker_of(cfg: Config, checkpoint: Path, folder: Path, changed: dict) -> Te
     if checkpoint.suffix == ".safetensors":
         _refuse_other_network(checkpoint, spec)
         _, manifest = load_tracker(checkpoint)
-        settings = with_settings(manifest.settings, **changed)
-        return Tested(checkpoint, spec, settings, sha256(checkpoint), lambda: None)
+        return Tested(
+            file=checkpoint,
+            spec=spec,
+            settings=with_settings(manifest.settings, **changed),
+            image_mean=manifest.image_mean,
+            image_std=manifest.image_std,
+            sha256=sha256(checkpoint),
+            prepare=lambda: None,
+        )
     if checkpoint.suffix != ".pth":
         raise CheckpointError(
             "a tracker to test is a .safetensors file, or a training run's .pth.",
@@ -242,7 +304,7 @@ def tracker_of(cfg: Config, checkpoint: Path, folder: Path, changed: dict) -> Te
             of_ostrack="tools/convert_checkpoint.py FILE OUT.safetensors --from ostrack",
         )
     network, (mean, std) = network_of_run(cfg, checkpoint), normalisation_of(cfg)
-    settings = with_settings(Settings(), **changed)
+    settings = settings_of(cfg, changed)
     file = folder / _EXPORTED
     prepare = partial(
         save_tracker,
@@ -253,7 +315,7 @@ def tracker_of(cfg: Config, checkpoint: Path, folder: Path, changed: dict) -> Te
         image_mean=mean,
         image_std=std,
     )
-    return Tested(file, spec, settings, sha256(checkpoint), prepare)
+    return Tested(file, spec, settings, mean, std, sha256(checkpoint), prepare)
 
 
 def _refuse_other_network(file: Path, spec: NetworkSpec) -> None:
@@ -279,6 +341,7 @@ def network_of_run(cfg: Config, checkpoint: Path) -> OneStreamTracker:
         CheckpointError: the file is damaged, unsafe, no run's, or does not fit the config's model.
     """
     from lightvit_bench.openmmlab.checkpoints import read_run_checkpoint
+    from lightvit_bench.tracking.export import refuse_other_config, spec_of
 
     content = read_run_checkpoint(checkpoint)
     weights = content.get("state_dict") if isinstance(content, dict) else None
@@ -287,20 +350,9 @@ def network_of_run(cfg: Config, checkpoint: Path) -> OneStreamTracker:
     weights = {name.removeprefix("network."): value for name, value in weights.items()}
     network = OneStreamTracker(spec_of(cfg))
     refuse_misfits(checkpoint, "model of the config", **misfits(weights, network.state_dict()))
+    refuse_other_config(cfg, content.get("meta"), checkpoint)
     network.load_state_dict(weights)
     return network.eval()
-
-
-def spec_of(cfg: Config) -> NetworkSpec:
-    """The network that a config's model section describes. ConfigError for fields it has not."""
-    network = dict(cfg.model.get("network") or {})
-    known = [field.name for field in fields(NetworkSpec)]
-    for key in network:
-        if key not in known:
-            raise ConfigError(
-                f"model.network knows no {key!r}.", near=", ".join(near_matches(key, known))
-            )
-    return NetworkSpec(preset=cfg.model.backbone.preset, **network)
 
 
 def normalisation_of(cfg: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:

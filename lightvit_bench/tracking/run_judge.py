@@ -38,12 +38,14 @@ class Judged:
         scores: in percent, by the name that the protocol's users know.
         details: per sequence and the like, as JSON can hold it.
         word: for a person, where there is no score.
+        remark: for a person, on frames that are judged by another rule than the benchmark's.
     """
 
     protocol: str | None
     scores: Mapping[str, float]
     details: Mapping = field(default_factory=dict)
     word: str = ""
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def judge_set(name: str, split: str, out: Path, sequences: SequenceOf[Sequence])
 
     LaSOT's rules for LaSOT, LaSOT-ext and folders; GOT-10k's for its val and train split. The
     protocol id is the benchmark's for exactly its sequences, and says how many and which (a hash of
-    their names) for any others.
+    their names) for any others, and by which rule.
 
     Raises:
         MissingDataError, BadDataError: results are missing, too many or too short; or the truth is
@@ -96,6 +98,22 @@ def judge_set(name: str, split: str, out: Path, sequences: SequenceOf[Sequence])
     results = {name: read_boxes(file) for name, file in files.items()}
     if name == "got10k":
         return _judge_got10k(split, results, sequences)
+    return _judge_lasot(name, results, sequences, out.name)
+
+
+def check_truth(name: str, split: str, sequences: SequenceOf[Sequence]) -> None:
+    """`BadDataError` for truth that LaSOT's rules cannot judge: to be told before a run, not after.
+
+    As `judge_set` raises, with the truth for results.
+    """
+    if name in _LASOT_RULES:
+        truth = {sequence.name: sequence.annotation.boxes_xywh for sequence in sequences}
+        _judge_lasot(name, truth, sequences, "truth")
+
+
+def _judge_lasot(
+    name: str, results: Mapping[str, np.ndarray], sequences: SequenceOf[Sequence], tracker: str
+) -> Judged:
     unknown = [printable(one.name) for one in sequences if _first_box_alone(one)]
     if len(unknown) == len(sequences):
         return Judged(None, {}, word="the truth is known for first frames alone: nothing to judge")
@@ -106,12 +124,20 @@ def judge_set(name: str, split: str, out: Path, sequences: SequenceOf[Sequence])
             sequences=unknown[:10],
             set="test_set.sequences=NAME,NAME,...   (those to run and judge)",
         )
-    scores = judge_boxes(results, annotations_of(sequences), tracker=out.name)
+    try:
+        scores = judge_boxes(results, annotations_of(sequences), tracker=tracker)
+    except BadDataError as error:
+        if "set" in error.details:  # an option of tools/eval_tracks.py
+            error.details["set"] = [
+                "test_set.sequences=NAMES.txt leaves the sequence out; full_occlusion.txt and "
+                "out_of_view.txt mark frames as absent"
+            ]
+        raise
     if name == "folder":  # a sequence called car-1 need not be LaSOT's
-        own = f"sequences{len(results)}-{names_digest(results)}@toolkit"
+        own = f"sequences{len(results)}-{names_digest(results)}@{scores.curves.rule}"
         scores = replace(scores, protocol=own)
     shown = {column: getattr(scores, key) for column, key in _LASOT_COLUMNS.items()}
-    return Judged(scores.protocol, shown, scores.as_dict())
+    return Judged(scores.protocol, shown, scores.as_dict(), remark=scores.remark)
 
 
 def _first_box_alone(sequence: Sequence) -> bool:

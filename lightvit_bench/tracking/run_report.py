@@ -19,12 +19,16 @@ _SUBMISSION = "submission.zip"
 
 @dataclass(frozen=True)
 class Row:
-    """A finished run: offline, or by the clock of a stream of `realtime` frames a second."""
+    """A finished run: offline, or by the clock of a stream of `realtime` frames a second.
+
+    settings: of the tracker, as `run.json` has them.
+    """
 
     judged: Judged
     speed: Speed
     expected: int
     realtime: float | None = None
+    settings: Mapping | None = None
 
 
 def finish(
@@ -43,6 +47,7 @@ def finish(
     judged, speed = judge_set(name, split, out, sequences), speed_of(out, sequences)
     packed = submit and write_submission(name, split, out, sequences, out / _SUBMISSION)
     run = earlier_run(out) or {"identity": {}, "notes": {}}
+    settings = run["identity"].get("settings")
     record = {
         "task": "tracking",
         "set": name,
@@ -51,6 +56,8 @@ def finish(
         "expected": len(sequences),
         "evaluated": len(sequences) if judged.protocol else 0,
         "scores": dict(judged.scores),
+        "remark": judged.remark,
+        "settings": settings,
         "speed": asdict(speed) | {"frames_per_second": speed.frames_per_second},
         **{key: run["identity"].get(key) for key in ("device", "threads", "realtime")},
         "processes": run["notes"].get("processes"),
@@ -61,11 +68,13 @@ def finish(
     write_text(out / SCORES, json.dumps(_without_nan(record), indent=1, allow_nan=False) + "\n")
     if judged.word:
         print(f"not judged: {judged.word}")
+    if judged.remark:
+        print(judged.remark)
     if packed:
         print(f"{out / _SUBMISSION}: to be sent to it")
         if name == "got10k":
             print("  its rule: the tracker was trained on GOT-10k's train split alone")
-    return Row(judged, speed, len(sequences), realtime)
+    return Row(judged, speed, len(sequences), realtime, settings)
 
 
 def table(rows: SequenceOf[Row]) -> str:
@@ -75,6 +84,9 @@ def table(rows: SequenceOf[Row]) -> str:
     if first.judged.protocol:
         lines.append(f"protocol   {first.judged.protocol}")
         lines.append(f"sequences  {first.expected} expected, {first.expected} evaluated")
+    if first.settings:
+        lost = "held when lost" if first.settings["hold"] else "moves on whatever the score"
+        lines.append(f"settings   found from {first.settings['found_above']:g}; {lost}")
     cells = [["", *first.judged.scores, "dropped", "median ms", "frames/s"]]
     for row in rows:
         by = "offline" if row.realtime is None else f"stream of {row.realtime:g} frames/s"

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from lightvit_bench.errors import BadDataError, ConfigError
+from lightvit_bench.tracking.checks import check_kind, check_number, check_whole
 from lightvit_bench.tracking.crops import (
     MARGIN,
     Box,
@@ -29,8 +30,8 @@ from lightvit_bench.tracking.crops import (
     square_around,
 )
 
-FLAT = 8  # levels of a channel: a search region within them shows nothing
 LARGEST = 4  # times the frame's width or height: what a first box may have
+SPARE = 1024  # pixels by which a first crop's side may exceed that of a box as large as the frame
 
 
 class Region(Protocol):
@@ -77,12 +78,19 @@ class Settings:
         found_above: score from which the target counts as found.
         hold: whether a target that is not found is looked for where it was last found. Without,
             the box moves on whatever the score, as the authors' does.
+        flat_below: grey levels (0 to 256). Where the lowest and the highest value of each channel
+            are closer than this in the whole search region, it shows no target whatever the score;
+            0: the score alone decides.
     """
 
     found_above: float = 0.25
     hold: bool = True
+    flat_below: int = 4  # compression leaves up to 3 in an even frame
 
     def __post_init__(self):
+        check_number("found_above", self.found_above)
+        check_kind("hold", self.hold, bool)
+        check_whole("flat_below, in grey levels,", self.flat_below, 0, 256)
         if not 0 <= self.found_above <= 1:
             raise ConfigError(f"found_above is a score from 0 to 1, not {self.found_above}.")
 
@@ -135,12 +143,17 @@ class Tracker:
             box_xywh: x, y, width, height in pixels.
 
         Raises:
-            BadDataError: the image is not such an array, or the box is not finite, has no size or
-                does not touch the image. The tracker then is as it was.
+            BadDataError: the image is not such an array, or the box is not finite, has no size,
+                does not touch the image or is far larger: more than `LARGEST` times as wide or
+                high, or with a template or search square whose side exceeds the model's factor
+                times the image's larger side by more than `SPARE` pixels. Boxes found later are
+                clipped to the image and cannot. The tracker then is as it was.
         """
         check_image(image)
         box = check_box(box_xywh, image)
         spec = self.model.spec
+        for factor in (spec.template_factor, spec.search_factor):
+            _check_side(box, factor, image)
         template = crop_around(image, box, spec.template_factor, spec.template_size).patch
         self._template = self.model.embed(template)
         self._box, self._shape = box, image.shape
@@ -171,7 +184,9 @@ class Tracker:
         where = box_at(maps, cell)
         if not (math.isfinite(score) and np.isfinite(where).all()):
             return Result(self._box, 0.0, False)  # a NaN must not reach the box, held or not
-        found = score >= self.settings.found_above and not _is_flat(image, square)
+        found = score >= self.settings.found_above
+        if found and (below := self.settings.flat_below):
+            found = not _is_flat(image, square, below)
         if found or not self.settings.hold:
             box = box_to_frame(where, self._box, spec.search_size, region.scale)
             height, width = image.shape[:2]
@@ -245,13 +260,36 @@ def check_box(box: Any, image: np.ndarray) -> Box:
     return (x, y, w, h)
 
 
-def _is_flat(image: np.ndarray, square: Square) -> bool:
-    """Whether a search region shows nothing of a frame: it is of one colour, or outside.
+def _check_side(box: Box, factor: float, image: np.ndarray) -> None:
+    """`BadDataError` where the square around a box would take far more memory than any box in the
+    frame needs."""
+    side, most = square_around(box, factor).side, factor * max(image.shape[:2]) + SPARE
+    if side > most:
+        x, y, w, h = box
+        raise BadDataError(
+            f"the box x={x:g}, y={y:g}, w={w:g}, h={h:g} is far larger than the frame of "
+            f"{image.shape[1]} x {image.shape[0]} pixels.",
+            cut_out=f"a square of {side} pixels a side; at most {most:.0f}",
+        )
 
-    Whatever the network says. The black beyond the frame's edge does not count.
+
+def _is_flat(image: np.ndarray, square: Square, below: int) -> bool:
+    """Whether a search region shows nothing of a frame: each channel's values lie closer together
+    than `below`, or the region is outside.
+
+    Every pixel inside the frame counts, so that a small target is seen; the black beyond the edge
+    does not.
     """
     left, top, side = square
-    step = max(1, side // 32)
-    rows, columns = (slice(max(at, 0), max(at + side, 0), step) for at in (top, left))
+    rows, columns = (slice(max(at, 0), max(at + side, 0)) for at in (top, left))
     part = image[rows, columns]
-    return part.size == 0 or all(np.ptp(part[..., channel]) < FLAT for channel in range(3))
+    if part.size == 0:
+        return True
+    step = max(1, side // 32)
+    few = part[::step, ::step]  # nearly always enough to see that it is not
+    if any(np.ptp(few[..., channel]) >= below for channel in range(3)):
+        return False
+    if part.strides[2] < 0:  # BGR turned to RGB: a hundred times as slow
+        part = part[..., ::-1]
+    low, high = (of(axis=0) for of in (part.min, part.max))  # (columns, 3)
+    return bool((high.max(axis=0) - low.min(axis=0) < below).all())
