@@ -5,7 +5,7 @@ PY := $(or $(PYTHON),python3)
 .PHONY: help demo test install doctor clean
 
 help:
-	@echo "make demo     install, train on generated data, test, leave pictures"
+	@echo "make demo     install, train and test on generated data, track videos"
 	@echo "make test     install, run the tests (PYTEST_ARGS='-m \"not slow\"' passes options on)"
 	@echo "make install  .venv with pinned packages; compiles mmcv's operators once"
 	@echo "make doctor   versions, operators, data sets, device: what is there, what to do"

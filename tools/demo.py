@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train and test a segmentor on generated data, in a few minutes on a CPU: make demo"""
+"""Pre-train, train, test and track on generated data, in a few minutes on a CPU: make demo"""
 
 import argparse
 import os

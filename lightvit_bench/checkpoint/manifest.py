@@ -83,7 +83,7 @@ def from_json(text: str, file: str | PathLike) -> Manifest:
     """
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise _bad(file, "its manifest is not JSON.", cause=str(error)) from None
     if not isinstance(values, dict):
         raise _bad(file, "its manifest is not a JSON object.")

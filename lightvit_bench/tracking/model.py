@@ -170,7 +170,7 @@ def holds_tracker(path: str | PathLike) -> bool:
         text = (file.metadata() or {}).get(KEY, "")
     try:
         values = json.loads(text)
-    except ValueError:
+    except (RecursionError, ValueError):
         return False  # whoever reads it as an encoder's says so
     return isinstance(values, dict) and values.get("kind") == KIND
 

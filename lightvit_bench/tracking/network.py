@@ -36,7 +36,7 @@ class NetworkSpec:
         preset: of the encoder, head count included.
         template_size, search_size: pixels a side of the two inputs, 16 to 4096.
         template_factor, search_factor: side of the squares cut out, in roots of the box's area;
-            at most 100.
+            at most 10.
         head: "conv" (OSTrack's, `head_channels` wide, 8 to 4096) or "mlp" (for each token).
         eliminate, keep: blocks that eliminate candidates, and the share they keep; none: ().
         prune_after: blocks whose attention sees all search tokens, before they are pruned once to
@@ -67,7 +67,7 @@ class NetworkSpec:
         for name in ("template_size", "search_size"):
             check_whole(f"{name}, in pixels,", getattr(self, name), 16, 4096)
         for name in ("template_factor", "search_factor"):
-            check_number(name, getattr(self, name), above=0, most=100)
+            check_number(name, getattr(self, name), above=0, most=10)
         check_whole("head_channels", self.head_channels, 8, 4096)  # they are halved three times
         check_whole("prune_after", self.prune_after, 0)
         for block in self.eliminate:

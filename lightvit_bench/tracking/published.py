@@ -282,7 +282,7 @@ def _factors(content: Mapping, sizes: Mapping[str, int]) -> tuple[dict[str, floa
     """Sides of the squares cut out, in roots of the box's area; and where they are known from."""
     settings = getattr(content.get("settings"), "__dict__", {})
     told = _plain(settings.get("search_area_factor"))
-    if all(isinstance(told.get(name), (int, float)) and 0 < told[name] < 100 for name in sizes):
+    if all(isinstance(told.get(name), (int, float)) and 0 < told[name] <= 10 for name in sizes):
         return {name: float(told[name]) for name in sizes}, "from the file's settings"
     search = 5.0 if sizes["search"] == 384 else 4.0
     return {"template": 2.0, "search": search}, "as published for the size"

@@ -32,6 +32,8 @@ from lightvit_bench.tracking.crops import (
 
 LARGEST = 4  # times the frame's width or height: what a first box may have
 SPARE = 1024  # pixels by which a first crop's side may exceed that of a box as large as the frame
+SLOWLY = 0.95  # of the usual size, what a frame leaves of the one before
+GROWTH, WIDEST = 0.02, 1.5  # of the search around a lost target: a frame, and in all
 
 
 class Region(Protocol):
@@ -129,6 +131,8 @@ class Tracker:
         self._template: Any = None
         self._shape: tuple[int, ...] | None = None
         self._box: Box | None = None
+        self._usual = (0.0, 0.0)  # width and height of late, while found
+        self._lost = 0  # frames since the target was last found
 
     @property
     def box(self) -> Box | None:
@@ -157,6 +161,7 @@ class Tracker:
         template = crop_around(image, box, spec.template_factor, spec.template_size).patch
         self._template = self.model.embed(template)
         self._box, self._shape = box, image.shape
+        self._usual, self._lost = box[2:], 0
 
     def update(self, image: np.ndarray) -> Result:
         """Find the target in the next frame.
@@ -175,10 +180,11 @@ class Tracker:
                 do="resize the frames to one size, or call init again with a box in this one",
             )
         spec = self.model.spec
-        square = square_around(self._box, spec.search_factor)
+        around = self._around()
+        square = square_around(around, spec.search_factor)
         region = crop(image, square, spec.search_size)
         share = region.scale / spec.search_size
-        wh = (self._box[2] * share, self._box[3] * share)
+        wh = (around[2] * share, around[3] * share)
         maps = self.model.maps(self._template, region.patch, wh)
         cell, score = self._best_cell(maps.score)
         where = box_at(maps, cell)
@@ -187,12 +193,33 @@ class Tracker:
         found = score >= self.settings.found_above
         if found and (below := self.settings.flat_below):
             found = not _is_flat(image, square, below)
+        self._lost = 0 if found else self._lost + 1
         if found or not self.settings.hold:
-            box = box_to_frame(where, self._box, spec.search_size, region.scale)
+            box = box_to_frame(where, around, spec.search_size, region.scale)
             height, width = image.shape[:2]
             margin = min(MARGIN, height, width)
             self._box = clip_box(box, height, width, margin)
+        if found:
+            self._usual = tuple(
+                SLOWLY * old + (1 - SLOWLY) * new
+                for old, new in zip(self._usual, self._box[2:], strict=True)
+            )
         return Result(self._box, score, found)
+
+    def _around(self) -> Box:
+        """The box to search around: the last one, and a larger one for a target that was lost.
+
+        A target that hides or leaves is last seen in part, in a box too small to search around. It
+        is looked for in the size it had before, and from one frame to the next a little farther.
+        """
+        x, y, w, h = self._box
+        if not (self._lost and self.settings.hold):
+            return self._box
+        wider = min(1 + GROWTH * self._lost, WIDEST)
+        new_w, new_h = (
+            wider * max(side, usual) for side, usual in zip((w, h), self._usual, strict=True)
+        )
+        return (x + (w - new_w) / 2, y + (h - new_h) / 2, new_w, new_h)
 
     def _best_cell(self, score: np.ndarray) -> tuple[int, float]:
         if self._window is None or self._window.shape != score.shape:

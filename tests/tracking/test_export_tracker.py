@@ -9,12 +9,15 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
+from tiny_tracking import run as train
+from tiny_tracking import small_config, write_all
 
 import lightvit_bench.registry  # noqa: F401
 from lightvit_bench.checkpoint import sha256
 from lightvit_bench.errors import CheckpointError, ConfigError
-from lightvit_bench.tracking.export import export_tracker, in_brief
+from lightvit_bench.tracking.export import export_tracker, in_brief, made_with
 from lightvit_bench.tracking.files import load_tracker
+from lightvit_bench.tracking.prepare import MadeWith
 from lightvit_bench.tracking.tracker import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +112,39 @@ def test_without_what_a_config_need_not_have(run, tmp_path):
     manifest = export_tracker(str(path), run, tmp_path / "t.safetensors")
     assert (manifest.data, manifest.epochs, manifest.settings) == ("", None, Settings())
     assert "data: not said" in in_brief(manifest)
+
+
+def test_sets_that_a_run_left_out_are_not_named(config, run, tmp_path):
+    path = tmp_path / "left_out.py"
+    path.write_text(CONFIG.replace('dict(name="got10k")', 'dict(name="got10k", ratio=0)'))
+    assert export_tracker(str(path), run, tmp_path / "t.safetensors").data == "lasot"
+
+
+def test_checkpoints_say_what_made_them(config, tmp_path):
+    """The hook of training: plain values, which export compares."""
+    cfg = Config.fromfile(config)
+    checkpoint = {"meta": {}}
+    MadeWith(made_with(cfg)).before_save_checkpoint(None, checkpoint)
+    path = tmp_path / "iter_1.pth"
+    torch.save(checkpoint, path)
+    held = torch.load(path, weights_only=True)["meta"]
+    assert held["network"]["eliminate"] == [1] and held["network"]["preset"] == "vit_test"
+    assert held["network"]["template_factor"] == 2.0, "what a config leaves unsaid, too"
+    assert held["data_preprocessor"]["mean"] == [127.5, 116.28, 103.53]
+
+
+def test_a_training_says_what_made_it(tmp_path, capsys):
+    """From tools/train.py's run to export: its own config passes, another is refused."""
+    path = small_config(tmp_path, write_all(tmp_path / "data"))
+    train(path, tmp_path / "run", "train_cfg.max_iters=2")
+    (checkpoint,) = (tmp_path / "run").glob("iter_*.pth")
+    out = tmp_path / "t.safetensors"
+    capsys.readouterr()
+    with pytest.raises(CheckpointError, match="another tracker") as error:
+        export_tracker(str(path), checkpoint, out, cfg_options=["model.network.keep=0.123"])
+    assert "network.keep: " in str(error.value) and "0.123 here" in str(error.value)
+    export_tracker(str(path), checkpoint, out)
+    assert "does not say" not in capsys.readouterr().out
 
 
 def test_the_manifest_in_brief(config, run, tmp_path):

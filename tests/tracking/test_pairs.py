@@ -7,6 +7,7 @@ import pytest
 
 from lightvit_bench.data.sequence import Annotation, Sequence
 from lightvit_bench.errors import BadDataError
+from lightvit_bench.tracking.augment import JointAugmentation
 from lightvit_bench.tracking.crops import box_to_frame
 from lightvit_bench.tracking.pairs import TrackingPairs, box_in_crop, jittered
 
@@ -79,16 +80,19 @@ def test_the_box_is_the_rectangles(augment):
     assert checked > 45
 
 
+class Halves(Video):
+    """A target half red, half green."""
+
+    def __getitem__(self, index):
+        frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        x, y, w, h = (int(v) for v in self.box(index))
+        frame[y : y + h, x : x + w] = (200, 0, 200)
+        frame[y : y + h, x : x + w // 2] = (0, 200, 200)
+        return frame
+
+
 def test_flips_happen_to_both_and_to_each():
     """Which half of a two-coloured target is on the left."""
-
-    class Halves(Video):
-        def __getitem__(self, index):
-            frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-            x, y, w, h = (int(v) for v in self.box(index))
-            frame[y : y + h, x : x + w] = (200, 0, 200)
-            frame[y : y + h, x : x + w // 2] = (0, 200, 200)
-            return frame
 
     data = pairs(Halves())
     seen = []
@@ -102,6 +106,37 @@ def test_flips_happen_to_both_and_to_each():
         seen.append(tuple(sides))
     for sides in ((True, True), (True, False), (False, True), (False, False)):
         assert seen.count(sides) / 200 == pytest.approx(0.25, abs=0.1)
+
+
+def joint_only(monkeypatch, **fixed):
+    """Samples of pairs for which the joint draw is fixed and each crop stays as it is cut."""
+    monkeypatch.setattr(JointAugmentation, "draw", classmethod(lambda cls, rng: cls(**fixed)))
+    monkeypatch.setattr(
+        "lightvit_bench.tracking.pairs.augmented_crop", lambda rng, patch, box: (patch, box)
+    )
+    data = pairs(Halves(), centre_jitter=0.5)
+    return [data[number] for number in range(10)]
+
+
+@pytest.mark.parametrize("grey", [True, False])
+def test_both_frames_are_grey_or_neither(grey, monkeypatch):
+    for sample in joint_only(monkeypatch, grey=grey):
+        for name in ("template", "search"):
+            assert sample[name].any()
+            assert (np.ptp(sample[name], axis=2).max() == 0) == grey, name
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_both_frames_are_mirrored_or_neither(flip, monkeypatch):
+    for sample in joint_only(monkeypatch, flip=flip):
+        for name in ("template", "search"):
+            green = np.nonzero(sample[name][..., 1] > 100)[1].mean()
+            red = np.nonzero(sample[name][..., 0] > 100)[1].mean()
+            assert (green > red) == flip, name
+        rows, columns = np.nonzero(sample["search"][..., 2] > 100)
+        actual = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        expected = np.clip(corners(sample["box"], 256), 0, 256)
+        np.testing.assert_allclose(actual, expected, atol=1.5)
 
 
 def test_the_template_is_cut_as_when_tracking():

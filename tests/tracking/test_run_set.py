@@ -21,8 +21,9 @@ from lightvit_bench.data.frame_folder import open_folder
 from lightvit_bench.data.lasot import test_names as lasot_test_names
 from lightvit_bench.data.sequence import Annotation, Sequence
 from lightvit_bench.errors import BadDataError, ConfigError, UserError
-from lightvit_bench.tracking.run_folder import finished, identity_of
-from lightvit_bench.tracking.run_judge import judge_set, speed_of, write_submission
+from lightvit_bench.tracking.run_folder import finished, identity_of, names_digest
+from lightvit_bench.tracking.run_judge import check_truth, judge_set, speed_of, write_submission
+from lightvit_bench.tracking.run_report import finish
 from lightvit_bench.tracking.run_set import SetProgress, check_sequences, run_set
 
 H, W = 24, 32
@@ -535,3 +536,36 @@ def test_progress_says_what_is_left():
     progress.done("a")
     progress.failed("b", "it is broken")
     assert progress.line() == "2/3 sequences  25.0 frames/s  10 s left  1 failed"
+
+
+# ------------------------------------------------------------------------------ by which rule
+
+
+@pytest.mark.parametrize("left, rule", [(1, "toolkit"), (0, "positive-size")])
+def test_the_rule_that_judged_a_folder_is_in_its_protocol(tmp_path, left, rule, capsys):
+    """Boxes that begin at 0 are judged by another rule than LaSOT's; the id and a line say so."""
+    boxes = [[left, 1, 10, 10], [3, 3, 10, 10]]
+    one = made("mine", boxes, dataset="folder")
+    results(tmp_path, [one], boxes)
+    judged = judge_set("folder", "all", tmp_path, [one])
+    assert judged.protocol == f"sequences1-{names_digest(['mine'])}@{rule}"
+    assert bool(judged.remark) == (rule == "positive-size")
+    finish("folder", "all", tmp_path, [one])
+    record = json.loads((tmp_path / "scores.json").read_text())
+    assert record["protocol"] == judged.protocol and record["remark"] == judged.remark
+    assert ("@positive-size" in capsys.readouterr().out) == (rule == "positive-size")
+
+
+def test_truth_that_cannot_be_judged_is_told_before_the_run():
+    gap = [TWO[0], [np.nan] * 4, TWO[1]]
+    bad, good = made("gap", gap, dataset="folder"), made("whole", TWO, dataset="folder")
+    with pytest.raises(BadDataError, match="gap: the truth is unknown in 1 of 3") as error:
+        check_truth("folder", "all", [good, bad])
+    assert "test_set.sequences" in str(error.value) and "--valid" not in str(error.value)
+    hidden = made("hidden", gap, visible=[True, False, True], dataset="folder")
+    alone = made("alone", [TWO[0], [np.nan] * 4], dataset="folder")
+    check_truth("folder", "all", [good, hidden])
+    check_truth("folder", "all", [alone])
+    check_truth("got10k", "test", [alone])  # a server judges
+    with pytest.raises(BadDataError, match="1 of 2"):
+        check_truth("folder", "all", [good, alone])

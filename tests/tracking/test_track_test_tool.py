@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import asdict
+from functools import partial
 
 import cv2
 import numpy as np
@@ -15,6 +18,7 @@ from lightvit_bench.errors import BadDataError, CheckpointError, ConfigError, Mi
 from lightvit_bench.openmmlab import run as openmmlab_run
 from lightvit_bench.openmmlab.config import load_config
 from lightvit_bench.tracking import run_config
+from lightvit_bench.tracking.export import export_tracker, made_with
 from lightvit_bench.tracking.files import load_tracker, read_tracker_manifest, save_tracker
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
 from lightvit_bench.tracking.tracker import Settings
@@ -31,6 +35,7 @@ model = dict(
 )
 test_set = dict(name="lasot", root="demo", split="test", data_root={root!r})
 work_dir = {work!r}
+tracker = dict()
 """
 # Boxes follow the highest score however low it is: an untrained tracker then moves.
 FOLDER = ("test_set.name=folder", "test_set.hold=False")
@@ -60,6 +65,10 @@ def tool(repo, *arguments):
     )
 
 
+def first_name(home):
+    return sorted(path.parent.name for path in (home / "demo").glob("*/*/img"))[0]
+
+
 def boxes(out):
     return {p.name: p.read_bytes() for p in out.glob("*.txt") if not p.stem.endswith("_time")}
 
@@ -84,6 +93,9 @@ def test_the_tool_runs_judges_and_tells(tested):
     assert (record["expected"], record["evaluated"], record["threads"]) == (3, 3, 1)
     assert record["speed"]["frames"] == 36 and record["speed"]["timed"] == 33
     assert record["run"]["identity"]["settings"]["hold"] is False
+    assert record["settings"] == asdict(Settings(0.25, hold=False))
+    assert "found from 0.25; moves on whatever the score" in done.stdout
+    assert record["run"]["identity"]["image_mean"] == [0.485, 0.456, 0.406]
     assert set(record["details"]["per_sequence"]) == {p.removesuffix(".txt") for p in boxes(out)}
     metrics = dict(part.split() for part in done.stdout.splitlines()[-1].split("  "))
     assert float(metrics["AUC"]) == pytest.approx(record["scores"]["AUC"], abs=0.006)
@@ -162,6 +174,68 @@ def test_named_sequences_are_opened_without_the_rest(home, tmp_path):
     assert "zebra-99" in str(error.value)
 
 
+def test_lists_of_sequences_that_are_not_names(home, tmp_path):
+    for given in ("0001", "0001,0002"):
+        text = refused(
+            home, ConfigError, "not names", *FOLDER, f"test_set.sequences={given}"
+        )  # fmt: skip
+        assert "one a line" in text and ".txt" in text
+    text = refused(home, ConfigError, "no such list", *FOLDER, "test_set.sequences=gone.txt")
+    assert "gone.txt" in text
+    shutil.copytree(home / "demo", tmp_path / "demo")
+    (folder,) = (tmp_path / "demo").glob(f"*/{first_name(home)}")
+    folder.rename(folder.parent / "0001 b")
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf0001 b\r\n\r\n")
+    section = dict(name="folder", root=str(tmp_path / "demo"), sequences=str(tmp_path / "list.txt"))
+    assert [one.name for one in run_config.open_test_set(section, "x.py")[2]] == ["0001 b"]
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe0")
+    with pytest.raises(ConfigError, match="not text"):
+        run_config.open_test_set(section, "x.py")
+
+
+def test_a_set_that_is_not_there_says_what_sets_it(home, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LIGHTVIT_DATA", raising=False)
+    section = dict(name="folder", root="demo/tracking", data_root="data")
+    with pytest.raises(MissingDataError) as error:
+        run_config.open_test_set(section, "x.py")
+    text = str(error.value)
+    assert "--cfg-options test_set.root=FOLDER test_set.data_root=." in text
+    assert "make demo" in text and "--data-root" not in text
+    with pytest.raises(MissingDataError) as error:
+        run_config.open_test_set({**section, "root": "own"}, "x.py")
+    assert "test_set.root=FOLDER" in str(error.value) and "make demo" not in str(error.value)
+
+
+def test_a_folder_has_all_that_its_list_names(home, tmp_path, monkeypatch):
+    shutil.copytree(home / "demo", tmp_path / "demo")
+    name = first_name(home)
+    (folder,) = (tmp_path / "demo").glob(f"*/{name}")
+    shutil.rmtree(folder)
+    text = refused(home, BadDataError, "2 of the 3", *FOLDER, f"data_root={tmp_path}")
+    assert name in text and "test_set.sequences" in text
+    other = (tmp_path / "demo/testing_set.txt").read_text().split()[-1]
+    section = dict(name="folder", root=str(tmp_path / "demo"), sequences=[other])
+    assert len(run_config.open_test_set(section, "x.py")[2]) == 1
+    monkeypatch.setenv("LIGHTVIT_DATA", str(tmp_path))
+    refused(home, BadDataError, "2 of the 3", *FOLDER, "data_root=data")
+    (tmp_path / "demo/testing_set.txt").unlink()
+    del section["sequences"]
+    assert len(run_config.open_test_set(section, "x.py")[2]) == 2
+
+
+def test_truth_with_gaps_is_refused_before_anything_runs(home, tmp_path):
+    shutil.copytree(home / "demo", tmp_path / "demo")
+    (truth,) = (tmp_path / "demo").glob(f"*/{first_name(home)}/groundtruth.txt")
+    lines = truth.read_text().splitlines()
+    truth.write_text("\n".join([lines[0], "nan,nan,nan,nan", *lines[2:], ""]))
+    out = tmp_path / "out"
+    text = refused(
+        home, BadDataError, "truth is unknown", *FOLDER, f"data_root={tmp_path}", out=str(out)
+    )
+    assert first_name(home) in text and not out.exists()
+
+
 def test_a_root_of_its_own_need_not_lie_below_data_root(home, monkeypatch):
     section = dict(name="folder", root="demo", data_root="data")
     monkeypatch.chdir(home)
@@ -200,6 +274,59 @@ def test_elimination_is_the_configs_choice(home, capsys):
     tracker = run_config.start_tracker(tested.file, tested.spec, tested.settings, "cpu", 1)
     assert tracker.model.spec == tested.spec
     assert load_tracker(home / "tiny.safetensors")[0].spec.eliminate == (1,)
+
+
+def test_a_runs_settings_are_those_that_export_writes(home, tmp_path):
+    """`tracker` of the config, and `test_set` on top of it."""
+    cfg = load_config(home / "tiny.py", (*FOLDER, "tracker.found_above=0.4", "tracker.hold=False"))
+    run_of = partial(run_config.tracker_of, cfg, home / "iter_7.pth", tmp_path)
+    exported = export_tracker(
+        str(home / "tiny.py"), home / "iter_7.pth", tmp_path / "t.safetensors",
+        cfg_options=("tracker.found_above=0.4", "tracker.hold=False"),
+    )  # fmt: skip
+    assert run_of({}).settings == exported.settings == Settings(0.4, hold=False)
+    assert run_of({"hold": True}).settings == Settings(0.4, hold=True)
+    own = run_config.tracker_of(cfg, home / "tiny.safetensors", tmp_path, {})
+    assert own.settings == Settings(), "a tracker's file has its own"
+    cfg.tracker.found_over = 1
+    with pytest.raises(ConfigError, match="found_over"):
+        run_of({})
+
+
+def test_other_pixel_statistics_are_another_run(home, tmp_path):
+    """No tensor shows them: a finished folder must not pass for one of theirs."""
+    options = (*FOLDER, f"test_set.sequences={first_name(home)}")
+    more = dict(out=str(tmp_path / "out"), tracker_options=dict(processes=1, threads=1))
+    config, checkpoint = str(home / "tiny.py"), str(home / "iter_7.pth")
+    openmmlab_run.test(config, checkpoint, cfg_options=options, **more)
+    options += ("model.data_preprocessor.mean=[0,0,0]",)
+    text = refused(home, ConfigError, "another run", *options, checkpoint="iter_7.pth", **more)
+    assert "image_mean: [0.485, 0.456, 0.406] there, [0.0, 0.0, 0.0] now" in text
+
+
+def test_a_runs_network_that_no_tensor_shows_is_the_configs(home, tmp_path, capsys):
+    cfg = load_config(home / "tiny.py")
+    state = torch.load(home / "iter_7.pth", weights_only=True)["state_dict"]
+    path = home / "iter_9.pth"
+    torch.save({"state_dict": state, "meta": {"iter": 9, **made_with(cfg)}}, path)
+    run_config.tracker_of(cfg, path, tmp_path, {})
+    assert "does not say" not in capsys.readouterr().out
+    for option, says in (
+        ("model.network.keep=0.9", "network.keep: 0.7 in the run, 0.9 here"),
+        ("model.network.eliminate=[]", "network.eliminate: [1] in the run, [] here"),
+        ("model.network.search_factor=3.0", "network.search_factor: 4.0 in the run, 3.0 here"),
+        ("model.data_preprocessor.std=[1,1,1]", "data_preprocessor.std: [58.395"),
+    ):
+        text = refused(
+            home, CheckpointError, "another tracker", *FOLDER, option, checkpoint=path.name
+        )
+        assert says in text
+        with pytest.raises(CheckpointError, match="another tracker"):
+            export_tracker(
+                str(home / "tiny.py"), path, tmp_path / "no.safetensors", cfg_options=[option]
+            )
+    run_config.tracker_of(cfg, home / "iter_7.pth", tmp_path, {})  # of before there was such a meta
+    assert "iter_7.pth does not say" in capsys.readouterr().out
 
 
 def test_checkpoints_of_another_kind_are_refused(home, tmp_path):

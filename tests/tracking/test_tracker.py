@@ -407,6 +407,54 @@ def test_a_small_thing_on_an_even_ground_is_no_even_frame():
     assert tracker.update(image).found
 
 
+def seen(search, box_wh):
+    return 0.9, (0.5, 0.5, *box_wh)
+
+
+def test_dark_frames_are_no_even_frames():
+    """A confident network is believed on what a night camera shows."""
+    dark = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    dark[::5, ::4] = 7
+    tracker = Tracker(Fake(seen))
+    tracker.init(noise(), (40, 30, 20, 20))
+    assert tracker.update(dark).found
+    assert not tracker.update(dark // 2).found  # 0 and 3
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+@pytest.mark.parametrize("at", [(0, 0), (20, 37), (69, 79), (44, 51)])
+@pytest.mark.parametrize("value", [96, 104])
+def test_every_pixel_of_the_region_counts(at, channel, value):
+    """The region is 40 to 120 by 20 to 100, of which a frame of 90 rows has 70."""
+    even = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
+    tracker = Tracker(Fake(seen, Settings(flat_below=4)))
+    tracker.init(even, (70, 50, 20, 20))
+    assert not tracker.update(even).found
+    tracker.init(even, (70, 50, 20, 20))  # or it is looked for farther away
+    even[19, 60] = even[50, 39] = 255  # beside it
+    assert not tracker.update(even).found
+    tracker.init(even, (70, 50, 20, 20))
+    even[20 + at[0], 40 + at[1], channel] = value
+    assert tracker.update(even).found
+
+
+def test_a_tiny_dark_target_in_a_large_even_frame():
+    even = np.full((720, 1280, 3), 128, np.uint8)
+    even[401:403, 601:603] = 0
+    tracker = Tracker(Fake(seen))
+    tracker.init(even, (400, 250, 400, 300))
+    assert tracker.update(even).found
+
+
+def test_the_flat_test_is_a_setting():
+    even = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
+    even[40, 50] = 109
+    for below, found in ((0, True), (9, True), (10, False), (256, False)):
+        tracker = Tracker(Fake(seen, Settings(flat_below=below)))
+        tracker.init(even, (40, 30, 20, 20))
+        assert tracker.update(even).found is found
+
+
 # ------------------------------------------------------------------------------- bad numbers
 
 
@@ -544,6 +592,30 @@ def test_unusual_boxes_are_taken(box):
         assert_sane(tracker.update(noise(i)))
 
 
+@pytest.mark.parametrize("which", ["template_factor", "search_factor"])
+def test_a_box_that_would_exhaust_memory_is_refused(which):
+    """A frame of 3000 x 2000: a square of up to 4 x 3000 + 1024 = 13024 pixels a side."""
+    image = np.broadcast_to(np.uint8(9), (2000, 3000, 3))
+    factors = {"template_factor": 0.01, "search_factor": 0.01, which: 4.0}
+    model, cropped = Fake(seen, spec=Region(**factors)), []
+    model.embed = cropped.append
+    tracker = Tracker(model)
+    with pytest.raises(BadDataError, match="(?s)far larger.* 13028 pixels .* most 13024"):
+        tracker.init(image, (-100, -100, 3257, 3257))
+    assert tracker.box is None and not cropped
+    if which == "search_factor":  # the template's would be cut out
+        tracker.init(image, (-100, -100, 3256, 3256))
+        assert len(cropped) == 1
+
+
+def test_a_box_as_large_as_a_frame_is_taken_with_any_factor():
+    image = noise(0, (300, 300, 3))
+    for factor in (2.0, 5.0, 9.0):
+        tracker = Tracker(Fake(seen, spec=Region(search_factor=factor)))
+        tracker.init(image, (0, 0, 300, 300))
+        assert_sane(tracker.update(image), 300, 300)
+
+
 def test_before_there_is_a_target():
     with pytest.raises(BadDataError, match="no target yet"):
         Tracker(Fake(find_bright)).update(noise())
@@ -659,6 +731,68 @@ def test_init_twice_is_a_new_tracker(small_network):
 
 def test_settings():
     assert with_settings(Settings(), found_above=0.5) == Settings(found_above=0.5)
-    for changes in ({"found_over": 0.5}, {"found_above": 1.5}, {"found_above": math.nan}):
+    for changes in (
+        {"found_over": 0.5}, {"found_above": 1.5}, {"found_above": math.nan},
+        {"found_above": "0.5"}, {"found_above": True},
+    ):  # fmt: skip
         with pytest.raises(ConfigError, match="found_"):
             with_settings(Settings(), **changes)
+    for changes in ({"hold": "no"}, {"flat_below": -1}, {"flat_below": 4.5}, {"flat_below": 257}):
+        with pytest.raises(ConfigError, match=next(iter(changes))):
+            with_settings(Settings(), **changes)
+
+
+class Bright:
+    """A model that sees bright pixels, and nothing where there are none."""
+
+    spec = NetworkSpec("vit_test", template_size=32, search_size=64, eliminate=())
+    settings = Settings()
+
+    def embed(self, template):
+        return None
+
+    def maps(self, embedded, search, box_wh):
+        rows, columns = np.nonzero(search[:, :, 0] > 150)
+        score, size, offset = (np.zeros((n, 4, 4), np.float32) for n in (1, 2, 2))
+        if len(rows):
+            x, y = columns.mean() + 0.5, rows.mean() + 0.5
+            cell = int(y // 16), int(x // 16)
+            score[0][cell] = 0.9
+            offset[(slice(None), *cell)] = x / 16 - cell[1], y / 16 - cell[0]
+            size[(slice(None), *cell)] = (np.ptp(columns) + 1) / 64, (np.ptp(rows) + 1) / 64
+        return ArrayMaps(score[0], size, offset)
+
+
+def test_a_target_that_left_in_part_is_found_where_it_comes_back():
+    """Last seen as a sliver at the edge, whose own search region would not reach it again."""
+
+    def frame(left):
+        image = np.random.default_rng(0).integers(0, 60, (240, 320, 3), np.uint8)
+        image[100:140, max(left, 0) : max(left + 40, 0)] = 255
+        return image
+
+    tracker = Tracker(Bright())
+    tracker.init(frame(60), (60, 100, 40, 40))
+    for left in range(56, -36, -4):
+        assert tracker.update(frame(left)).found
+    sliver = tracker.box
+    assert sliver[2] < 14 and sliver[0] < 2
+    for _ in range(10):
+        result = tracker.update(frame(-60))
+        assert not result.found and result.box == sliver  # what is told is what was seen
+    assert tracker.update(frame(65)).found  # at the edge of the region, and whole in the next
+    back = tracker.update(frame(65))
+    assert back.box == pytest.approx((65, 100, 40, 40), abs=3)
+    assert 4 * (sliver[2] * sliver[3]) ** 0.5 / 2 < 65  # half the side of its own region
+
+
+def test_the_search_for_a_lost_target_has_a_limit():
+    tracker = Tracker(Bright(), Settings(flat_below=0))
+    even = np.zeros((240, 320, 3), np.uint8)
+    tracker.init(even, (140, 100, 40, 40))
+    for _ in range(200):
+        assert tracker.update(even).box == (140, 100, 40, 40)
+    even[100:104, 300:304] = 255  # 140 px from the middle: beyond 4 * 40 * 1.5 / 2
+    assert not tracker.update(even).found
+    even[100:104, 270:274] = 255
+    assert tracker.update(even).found

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import math
 import os
 import pickle
+import re
 
 import pytest
 import safetensors
@@ -13,6 +15,7 @@ import torch
 from lightvit_bench.checkpoint import Parent, read_manifest, save_encoder
 from lightvit_bench.checkpoint.manifest import KEY
 from lightvit_bench.errors import CheckpointError, ConfigError
+from lightvit_bench.tracking import files
 from lightvit_bench.tracking.files import (
     load_tracker,
     load_tracker_model,
@@ -222,6 +225,7 @@ BROKEN = {
     "text for a version": (lambda v: v.update(format_version="one"), "damaged"),
     "text for channels": (lambda v: v["spec"].update(head_channels="16"), "damaged"),
     "text for blocks": (lambda v: v["spec"].update(eliminate="abc"), "damaged"),
+    "no such fingerprint": (lambda v: v["fingerprint"][0].update(mean="x"), "fingerprint"),
 }
 
 
@@ -232,6 +236,121 @@ def test_damaged_manifests_are_told(name, file):
     with pytest.raises(CheckpointError, match=says) as caught:
         load_tracker(file)
     assert str(file) in str(caught.value)
+
+
+ABSURD = {
+    "spec": {
+        "template_size": [10**9, 0, 8, -32, 32.0, True, None, [32]],
+        "search_size": [10**9, 25600, 64.0, "64", math.nan],
+        "head_channels": [10**9, 4, 16.0, False],
+        "search_factor": [1e6, 0, -4, math.nan, math.inf, "4", True, 10**400],
+        "template_factor": ["2", None, 101],
+        "eliminate": [[1.0], [True], ["1"], [[1]], 1, "1", {"1": 1}],
+        "keep": ["0.7", True, None],
+        "prune_after": [1.0, "1", True],
+        "preset": [5, ["vit_test"], None],
+        "head": [5, ["conv"], None],
+    },
+    "settings": {
+        "hold": ["no", 1, None],
+        "found_above": ["0.5", True, math.nan, None],
+        "flat_below": [4.0, -1, 257, "4", True, None],
+    },
+    "": {
+        "recipe": [5, None, ["mae"]],
+        "data": [5, None],
+        "epochs": ["x", 1.5, -1, True],
+        "heads": ["4", 4.0, None],
+        "image_std": [[0, 0, 0], [0.2, 0.2, -0.2], [math.nan] * 3, ["1"] * 3, [1, 1], "abc", None],
+        "image_mean": [[math.inf] * 3, [True] * 3, {"r": 1, "g": 1, "b": 1}, [10**400] * 3],
+        "format_version": [0, 1.0, True, None],
+        "parents": [[{"name": 5, "sha256": ""}], [5], {}],
+        "spec": [None, [], "x"],
+        "settings": [None, [], "x"],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        (part, name, value)
+        for part, names in ABSURD.items()
+        for name, values in names.items()
+        for value in values
+    ],
+)
+def test_absurd_values_are_told_by_file_and_field(part, name, value, file):
+    rewrite(file, change=lambda v: (v[part] if part else v).update({name: value}))
+    with pytest.raises(CheckpointError, match="damaged") as caught:
+        read_tracker_manifest(file)
+    assert str(file) in str(caught.value) and name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"search_size": 4096}, "backbone.pos_embed: .1, 16, .* in the file, .1, 65536, "),
+        ({"template_size": 4096}, "template_positions: .1, 4, .* in the file, .1, 65536, "),
+        ({"head_channels": 4096}, "head.score.0.0.weight: .16, .* in the file, .4096, "),
+        ({"preset": "vit_base_p16"}, "backbone.pos_embed"),
+    ],
+    ids=str,
+)
+def test_no_memory_is_taken_for_a_lie(changes, says, file, monkeypatch):
+    """A network that the file has no tensors for is not even built."""
+
+    def build(*args, **kwargs):
+        raise AssertionError("built")
+
+    rewrite(
+        file, change=lambda v: (v["spec"].update(changes), v.update(heads=12 if "preset" in changes
+        else 4)),
+    )  # fmt: skip
+    monkeypatch.setattr(files, "OneStreamTracker", build)
+    with pytest.raises(CheckpointError, match="does not fit") as caught:
+        load_tracker(file)
+    assert re.search(says, str(caught.value))
+
+
+def test_tensors_that_tell_the_size_must_be_there(file, monkeypatch):
+    monkeypatch.setattr(files, "OneStreamTracker", None)
+    rewrite(file, lambda tensors: tensors.pop("head.score.0.0.weight"))
+    with pytest.raises(CheckpointError, match="missing: +head.score.0.0.weight"):
+        load_tracker(file)
+
+
+def test_settings_of_an_earlier_file_have_their_defaults(file):
+    rewrite(file, change=lambda v: v["settings"].pop("flat_below"))
+    assert load_tracker(file)[1].settings == Settings()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"recipe": 5}, {"epochs": "x"}, {"image_std": (0, 0, 0)}, {"image_mean": (math.nan,) * 3}],
+    ids=str,
+)
+def test_what_could_not_be_read_is_not_saved(changes, network, tmp_path):
+    path = tmp_path / "tracker.safetensors"
+    with pytest.raises(ConfigError, match=next(iter(changes))):
+        save_tracker(path, network, **{"recipe": "test", **changes})
+    assert not path.exists()
+
+
+def test_where_the_packages_weights_are_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(files, "shipped_weights", lambda: tmp_path / "none.safetensors")
+    with pytest.raises(CheckpointError, match="weights that come with the package") as caught:
+        load_tracker()
+    assert "--model FILE" in str(caught.value) and "none.safetensors" in str(caught.value)
+    with pytest.raises(CheckpointError, match="weights that come with the package"):
+        load_tracker_model()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' * 100_000])
+def test_nests_without_end_are_told(text, file):
+    rewrite(file, text=text)
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_tracker_manifest(file)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "5", '"tracker"', "null"])

@@ -26,3 +26,6 @@ val_cfg = None
 # What tools/test.py runs the tracker over: videos made from a seed, which `make demo` leaves. Your
 # own: --cfg-options test_set.data_root=. test_set.root=FOLDER
 test_set = dict(name="folder", root="demo/tracking", data_root=data_root)
+# On made videos a target that is there scores 0.64 (one frame in twenty below 0.44), and 0.07 where
+# it is not; between 0.15 and 0.35 the threshold makes no difference there.
+tracker = dict(found_above=0.25)
