@@ -6,8 +6,9 @@
 #
 # MaST's paper gives the two parts, their length and the share. Not known, and chosen here: the
 # curve of the share; the rate, which is that of the first part's end until epoch 40 of 50 and a
-# tenth of it after; the head's hidden width (149 k parameters, theirs about 80 k). In training the Gaussian sits in the middle of the region, as there; its box
-# is square, for the jittered box it was cut around has no truth to its shape.
+# tenth of it after; the head's hidden width (149 k parameters, theirs about 80 k). In training the
+# Gaussian sits in the middle of the region, as there; its box is square, for the jittered box it
+# was cut around has no truth to its shape.
 _base_ = "./mast_dense_dmae_tiny.py"
 load_from = "work_dirs/lasot/mast_dense_dmae_tiny/iter_140400.pth"
 model = dict(

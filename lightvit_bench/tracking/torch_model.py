@@ -33,15 +33,18 @@ class TorchModel:
         self.spec = network.spec
         self.settings = settings or Settings()
         self._device = device
-        # (x / 255 - mean) / std, in two operations on what is uint8
-        mean, std = (torch.tensor(v, dtype=torch.float32) for v in (image_mean, image_std))
-        self._mean = (255 * mean).view(3, 1, 1).to(device)
-        self._std = (255 * std).view(3, 1, 1).to(device)
+        self._mean, self._std = (
+            torch.tensor(values, dtype=torch.float32).view(3, 1, 1).to(device)
+            for values in (image_mean, image_std)
+        )
 
     def _pixels(self, patch: np.ndarray) -> Tensor:
-        """(S, S, 3) uint8 -> (1, 3, S, S) normalised."""
+        """(S, S, 3) uint8 -> (1, 3, S, S) normalised.
+
+        In the authors' order of operations: with it boxes are theirs to the last bits.
+        """
         pixels = torch.from_numpy(np.ascontiguousarray(patch)).to(self._device)
-        return ((pixels.permute(2, 0, 1).float() - self._mean) / self._std)[None]
+        return (pixels.permute(2, 0, 1).float() / 255 - self._mean).div_(self._std)[None]
 
     @torch.inference_mode()
     def embed(self, template: np.ndarray) -> Tensor:

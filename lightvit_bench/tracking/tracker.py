@@ -125,6 +125,12 @@ class Tracker:
     """
 
     def __init__(self, model: Model, settings: Settings | None = None):
+        if not all(hasattr(model, name) for name in ("spec", "settings", "embed", "maps")):
+            raise ConfigError(
+                f"a tracker needs a model that computes crops, not {type(model).__name__}.",
+                of_a_file="load_tracker_model(FILE)   (lightvit_bench.tracking.files)",
+                of_a_network="TorchModel(network)   (lightvit_bench.tracking.torch_model)",
+            )
         self.model = model
         self.settings = model.settings if settings is None else settings
         self._window: np.ndarray | None = None
