@@ -23,9 +23,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from lightvit_bench.data import demo_folder
 from lightvit_bench.data.demo_shapes import SHAPES, Layer, draw_shape
 from lightvit_bench.data.roots import write_whole
-from lightvit_bench.errors import BadDataError
 
 CLASSES = ("photograph", *SHAPES)  # ids 1.. in this order; 0 is ADE20K's "other", unused here
 PALETTE = (
@@ -137,11 +137,11 @@ def make_demo_ade(
         for index in range(count)
     ]
 
-    there = _listing(root)
+    there = demo_folder.listing(root)
     files = [path for *_, image, mask in plan for path in (image, mask)]
-    if _state(root) == state and set(files) <= set(there):
+    if demo_folder.state(root) == state and set(files) <= set(there):
         return DemoSummary(**summary, made=False)
-    for path in _own_files(root, there):
+    for path in demo_folder.own_files(root, there, _MADE_BY, _OURS):
         path.unlink()
 
     write_whole(root / "demo.json", json.dumps({**state, "finished": False}))
@@ -260,40 +260,6 @@ def _write_pair(scene: Scene, image_path: Path, mask_path: Path) -> None:
     Image.fromarray(scene.mask).save(mask_path)
     # 4:4:4 and high quality: edges in the picture stay where the mask has them
     Image.fromarray(scene.image).save(image_path, quality=93, subsampling=0)
-
-
-def _state(root: Path) -> dict | None:
-    try:
-        return json.loads((root / "demo.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _listing(root: Path) -> list[Path]:
-    """All files below `root` but hidden ones (.gitkeep, .DS_Store)."""
-    if root.exists() and not root.is_dir():
-        raise BadDataError("Demo data needs a folder, and a file is in its place.", file=str(root))
-    return sorted(p for p in root.rglob("*") if not p.is_dir() and not p.name.startswith("."))
-
-
-def _own_files(root: Path, there: list[Path]) -> list[Path]:
-    """Files of an earlier call, to be removed; BadDataError when any other file is among them."""
-    state = _state(root)
-    ours = isinstance(state, dict) and state.get("made_by") == _MADE_BY
-    foreign = [
-        p.relative_to(root).as_posix()
-        for p in there
-        if not (ours and _OURS.fullmatch(p.relative_to(root).as_posix()))
-    ]
-    if foreign:
-        more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
-        raise BadDataError(
-            "Demo data is not written into a folder that holds something else.",
-            folder=str(root),
-            holds=", ".join(foreign[:5]) + more,
-            mend="name another folder, or move these files away",
-        )
-    return there
 
 
 if __name__ == "__main__":

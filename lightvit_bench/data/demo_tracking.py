@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lightvit_bench.data import demo_folder
 from lightvit_bench.data.demo_ade import load_photographs
 from lightvit_bench.data.demo_shapes import SHAPES
 from lightvit_bench.data.demo_tracking_scene import KINDS, DemoFrame, DemoScene
 from lightvit_bench.data.roots import write_whole
-from lightvit_bench.errors import BadDataError
 
 ATTRIBUTES = tuple("IV POC DEF MB CM ROT BC VC SV FOC FM OV LR ARC".split())
 _BY_TRAIT = {"light": "IV", "fast": "MB", "turning": "ROT", "distractor": "BC"}
@@ -103,10 +103,10 @@ def make_demo_sequences(
         "photographs": list(summary["photographs"]),
         "sequences": {name: kind for name, (kind, _) in zip(names, plan, strict=True)},
     }
-    there = _listing(root)
-    if _state(root) == state and set(_wanted(root, names, frames)) <= set(there):
+    there = demo_folder.listing(root)
+    if demo_folder.state(root) == state and set(_wanted(root, names, frames)) <= set(there):
         return DemoSequences(**summary, made=False)
-    for path in _own_files(root, there):
+    for path in demo_folder.own_files(root, there, _MADE_BY, _OURS):
         path.unlink()
 
     write_whole(root / "demo.json", json.dumps({**state, "finished": False}))
@@ -204,37 +204,6 @@ def _wanted(root: Path, names: list[str], frames: int) -> list[Path]:
             for word in ("groundtruth", "full_occlusion", "out_of_view", "nlp")
         ]
     return files
-
-
-def _state(root: Path) -> dict | None:
-    try:
-        return json.loads((root / "demo.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _listing(root: Path) -> list[Path]:
-    """All files below `root` but hidden ones (.gitkeep, .DS_Store)."""
-    if root.exists() and not root.is_dir():
-        raise BadDataError("Demo data needs a folder, and a file is in its place.", file=str(root))
-    return sorted(p for p in root.rglob("*") if not p.is_dir() and not p.name.startswith("."))
-
-
-def _own_files(root: Path, there: list[Path]) -> list[Path]:
-    """Files of an earlier call, to be removed; BadDataError when any other file is among them."""
-    state = _state(root)
-    ours = isinstance(state, dict) and state.get("made_by") == _MADE_BY
-    names = [path.relative_to(root).as_posix() for path in there]
-    foreign = [name for name in names if not (ours and _OURS.fullmatch(name))]
-    if foreign:
-        more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
-        raise BadDataError(
-            "Demo data is not written into a folder that holds something else.",
-            folder=str(root),
-            holds=", ".join(foreign[:5]) + more,
-            mend="name another folder, or move these files away",
-        )
-    return there
 
 
 if __name__ == "__main__":
