@@ -107,6 +107,7 @@ def write_all(root: Path) -> Path:
 
 SMALL = """
 _base_ = {base!r}
+load_from = None
 model = dict(
     backbone=dict(preset="vit_test", init="random", drop_path=0.1),
     network=dict(template_size=32, search_size=64, {network}),
