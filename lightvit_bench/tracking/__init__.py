@@ -1,5 +1,12 @@
-"""Single-object tracking: crops, the one-stream network, its training, and the tracker itself.
+"""Single-object tracking: from two crops to a box, and from a box file to a score.
 
-`crops`, `tracker` and what they import need numpy and OpenCV alone; torch is imported by the
-network and its training, mmengine by the modules that a config names.
+    the tracker     crops, tracker, torch_model; baselines to compare with
+    the network     network, heads, pruning, losses, start; files, published, export
+    pairs           pairs, pair_sampler, augment (videos); synthetic* (photographs)
+    training        model, datasets, schedule, prepare, bench_pairs (mmengine; configs name them)
+    watching        follow, track_video, draw, strip, demo
+    judging         run_* (over data sets), realtime, judge, plots, submission
+
+The tracker, watching and judging need numpy and OpenCV alone, and torch only where it computes the
+network; mmengine is imported by training, and by what reads a config or a run's checkpoint.
 """
