@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from contextlib import contextmanager
 from datetime import timedelta
@@ -142,6 +143,10 @@ def _rank(rank: int, folder: str, port: int) -> None:
     mine = {name: value[4 * rank : 4 * rank + 4] for name, value in batch().items()}
     model.train_step(mine, optimizer(model))
     torch.save(model.module.state_dict(), f"{folder}/{rank}.pth")
+    # Before the group: a reducer that outlives it waits for gloo's thread with Python's lock in
+    # hand, and that thread may be waiting for the lock (torch 2.13; seen once, for ever).
+    del model
+    gc.collect()
     torch.distributed.destroy_process_group()
 
 
