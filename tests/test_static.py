@@ -30,7 +30,7 @@ MAY_USE = {
     "checkpoint": {"errors", "writing", "vit", "checkpoint"},
     "data": {"errors", "writing", "data"},
     "metrics": {"errors", "metrics"},
-    "bench": {"errors", "bench"},
+    "bench": {"errors", "writing", "bench"},
 }
 
 

@@ -1,1 +1,1 @@
-"""Measuring: operations, and later latency and throughput."""
+"""Measuring: operations, latency, memory; run records, and the tables made of them."""

@@ -1,0 +1,87 @@
+"""Where a figure comes from: the files, the commit and the command, with no folder of a person's.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightvit_bench.errors import printable
+
+RECORDS = "records"  # the folder of run records beside the package, in version control
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """A file's SHA-256 in hexadecimal digits, for `checkpoint_sha256`."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def git_commit(root: str | os.PathLike = _ROOT) -> str | None:
+    """The commit of the checkout at `root`, "+changes" behind it if files differ from it.
+
+    Files that git does not know count, for a new module changes what is computed; those in
+    `records/` do not, or a benchmark's second run would differ from its first. None without git, or
+    where `root` is no checkout of its own (a package installed below somebody else's, say).
+    """
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != Path(root).resolve():
+            return None
+        commit = git("rev-parse", "HEAD")
+        changes = git("status", "--porcelain", "--", ".", f":(exclude){RECORDS}")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}+changes" if changes else commit
+
+
+def command_line(argv: Sequence[str] | None = None, root: str | os.PathLike = _ROOT) -> str:
+    """The command that runs, as a person would type it in the project's folder.
+
+    Absolute paths become `shown_path`s, those after a "=", ":" or "," too.
+    """
+    tool, *arguments = sys.argv if argv is None else argv
+    shown = [shown_path(Path(tool).absolute(), root)]
+    for argument in arguments:
+        if os.path.isabs(argument):
+            shown.append(shown_path(argument, root))
+        else:
+            shown.append(
+                re.sub("(?<=[=:,])/(?!/)[^=:,]*", lambda at: shown_path(at.group(), root), argument)
+            )
+    return " ".join(shlex.quote(printable(part)) for part in shown)
+
+
+def shown_path(path: str | os.PathLike, root: str | os.PathLike = _ROOT) -> str:
+    """A path for others: relative to the project, or `.../NAME` where it is outside.
+
+    A relative path stays as it is.
+    """
+    path = Path(path)
+    if not path.is_absolute():
+        return str(path)
+    for base, one in ((Path(root), path), (Path(root).resolve(), path.resolve())):
+        if one.is_relative_to(base):
+            return str(one.relative_to(base))
+    return f".../{path.name}"
