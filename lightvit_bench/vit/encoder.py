@@ -159,7 +159,7 @@ class VisionTransformer(nn.Module):
         if self.cls_token is None:
             return tokens
         cls = self.cls_token + self.pos_embed[:, :1]
-        return torch.cat([cls.expand(len(tokens), -1, -1), tokens], dim=1)
+        return torch.cat([cls.expand(tokens.shape[0], -1, -1), tokens], dim=1)
 
     def run_blocks(
         self,
@@ -197,7 +197,7 @@ class VisionTransformer(nn.Module):
     def to_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Patch tokens as a feature map: (B, [1 +] h*w, D) -> (B, D, h, w)."""
         patches = tokens[:, self.prefix_tokens :].transpose(1, 2)
-        return patches.reshape(len(tokens), -1, *grid)
+        return patches.reshape(tokens.shape[0], -1, *grid)
 
     def forward_maps(self, image: Tensor, blocks: Sequence[int]) -> list[Tensor]:
         """Outputs of the given blocks, in the order given, as maps (B, D, h, w); no final norm.

@@ -107,8 +107,8 @@ class Attention(MaskUnitAttention):
             attended = F.scaled_dot_product_attention(q, k, v)
         else:
             attended = logits.softmax(dim=-1) @ v
-        attended = attended.unflatten(0, (len(x), -1)).permute(0, 3, 1, 2, 4)
-        return self.proj(attended.reshape(len(x), -1, self.dim_out)), logits
+        attended = attended.unflatten(0, (x.shape[0], -1)).permute(0, 3, 1, 2, 4)
+        return self.proj(attended.reshape(x.shape[0], -1, self.dim_out)), logits
 
 
 class Block(TimmBlock):
