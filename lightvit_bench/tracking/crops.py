@@ -49,8 +49,10 @@ def square_around(box: Box, factor: float) -> Square:
     return Square(round(x + 0.5 * w - 0.5 * side), round(y + 0.5 * h - 0.5 * side), side)
 
 
-def crop(image: np.ndarray, square: Square, size: int) -> Crop:
+def crop(image: np.ndarray, square: Square, size: int, out: np.ndarray | None = None) -> Crop:
     """Cut a square out of an image (H, W, C) and resize it bilinearly to `size` pixels a side.
+
+    `out` (size, size, C) takes the pixels if it is given, and is then the patch.
 
     What lies outside is black. Where the square reaches the right or lower edge or goes beyond, the
     image's last column or row is black as well: so the authors' padding has it.
@@ -65,7 +67,8 @@ def crop(image: np.ndarray, square: Square, size: int) -> Crop:
         patch = np.zeros((side, side, *image.shape[2:]), image.dtype)
         if x2 > x1 and y2 > y1:
             patch[y1 - top : y2 - top, x1 - left : x2 - left] = image[y1:y2, x1:x2]
-    return Crop(cv2.resize(patch, (size, size), interpolation=cv2.INTER_LINEAR), size / side)
+    made = cv2.resize(patch, (size, size), out, interpolation=cv2.INTER_LINEAR)
+    return Crop(made, size / side)
 
 
 def crop_around(image: np.ndarray, box: Box, factor: float, size: int) -> Crop:

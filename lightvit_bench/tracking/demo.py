@@ -13,10 +13,11 @@ from lightvit_bench.data.demo_tracking import make_demo_sequences
 from lightvit_bench.data.frame_folder import open_folder
 from lightvit_bench.data.sequence import Sequence
 from lightvit_bench.data.video import VideoWriter
+from lightvit_bench.tracking.answers import Model
 from lightvit_bench.tracking.draw import Caption, draw_result
 from lightvit_bench.tracking.follow import Step, Track, follow
 from lightvit_bench.tracking.judge import TrackerScores, annotations_of, judge_boxes
-from lightvit_bench.tracking.tracker import Model, Tracker
+from lightvit_bench.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from lightvit_bench.checkpoint.fit import misfits, refuse_misfits
 from lightvit_bench.errors import CheckpointError, ConfigError, near_matches
 from lightvit_bench.openmmlab.checkpoints import read_run_checkpoint
 from lightvit_bench.openmmlab.config import load_config
+from lightvit_bench.tracking.answers import Settings, with_settings
 from lightvit_bench.tracking.files import TrackerManifest, save_tracker
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
-from lightvit_bench.tracking.tracker import Settings, with_settings
 
 PART = "network."  # of a `Tracking`
 _PIXELS = ("mean", "std")

@@ -32,10 +32,12 @@ from lightvit_bench.checkpoint.fingerprint import (
 from lightvit_bench.checkpoint.fit import misfits, refuse_misfits
 from lightvit_bench.checkpoint.manifest import IMAGENET_MEAN, IMAGENET_STD, KEY, Parent
 from lightvit_bench.errors import CheckpointError, ConfigError
+from lightvit_bench.tracking.answers import Settings
 from lightvit_bench.tracking.checks import check_kind, check_number, check_whole
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
+from lightvit_bench.tracking.runtimes.base import checked_threads
+from lightvit_bench.tracking.runtimes.exported import notes
 from lightvit_bench.tracking.torch_model import TorchModel
-from lightvit_bench.tracking.tracker import Settings
 from lightvit_bench.vit import ViTPreset, get_preset
 from lightvit_bench.writing import whole_file
 
@@ -208,10 +210,23 @@ def load_tracker(
 
 
 def load_tracker_model(
-    path: str | PathLike | None = None, *, device: str = "cpu", **changes: Any
+    path: str | PathLike | None = None,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    precision: str | None = None,
+    **changes: Any,
 ) -> TorchModel:
-    """`load_tracker` as a model for `Tracker`, computed by PyTorch."""
+    """`load_tracker` as a model for `Tracker`, computed by PyTorch in float32.
+
+    `threads` sets PyTorch's for the whole process. Another `precision` than "fp32" is not used, and
+    a line says so.
+    """
     network, manifest = load_tracker(path, **changes)
+    if threads is not None:
+        torch.set_num_threads(checked_threads(threads))
+    if precision not in (None, "fp32"):
+        notes.warning("PyTorch computes trackers in fp32, not in %s.", precision)
     return TorchModel(
         network,
         manifest.settings,

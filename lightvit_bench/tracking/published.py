@@ -23,9 +23,9 @@ from lightvit_bench.checkpoint.files import SafeGlobal, pickled_globals, sniff
 from lightvit_bench.checkpoint.fit import misfits, refuse_misfits
 from lightvit_bench.checkpoint.manifest import IMAGENET_MEAN, IMAGENET_STD
 from lightvit_bench.errors import CheckpointError, ConfigError
+from lightvit_bench.tracking.answers import Settings
 from lightvit_bench.tracking.files import save_tracker
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
-from lightvit_bench.tracking.tracker import Settings
 from lightvit_bench.vit import ViTPreset, get_preset
 from lightvit_bench.vit.position import square_grid
 

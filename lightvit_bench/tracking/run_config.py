@@ -32,6 +32,7 @@ from lightvit_bench.errors import (
     near_matches,
     printable,
 )
+from lightvit_bench.tracking.answers import Settings, with_settings
 from lightvit_bench.tracking.follow import AnyTracker
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
 from lightvit_bench.tracking.run_folder import earlier_run, identity_of
@@ -39,7 +40,6 @@ from lightvit_bench.tracking.run_judge import check_judgeable, check_truth
 from lightvit_bench.tracking.run_report import finish, metrics, table
 from lightvit_bench.tracking.run_set import run_set
 from lightvit_bench.tracking.run_workers import usable_cores
-from lightvit_bench.tracking.tracker import Settings, with_settings
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from lightvit_bench.checkpoint.manifest import IMAGENET_MEAN, IMAGENET_STD
+from lightvit_bench.tracking.answers import ArrayMaps, FromMaps, Settings
 from lightvit_bench.tracking.network import OneStreamTracker
-from lightvit_bench.tracking.tracker import ArrayMaps, Settings
 
 
-class TorchModel:
+class TorchModel(FromMaps):
     """A `tracker.Model` on PyTorch; it keeps nothing between calls.
 
     Args:
@@ -37,6 +37,13 @@ class TorchModel:
             torch.tensor(values, dtype=torch.float32).view(3, 1, 1).to(device)
             for values in (image_mean, image_std)
         )
+
+    @property
+    def name(self) -> str:
+        """As "PyTorch 2.13.0, fp32, 2 threads"."""
+        version, threads = torch.__version__.split("+")[0], torch.get_num_threads()
+        where = f"{threads} thread" + "s" * (threads > 1) if self._device == "cpu" else self._device
+        return f"PyTorch {version}, fp32, {where}"
 
     def _pixels(self, patch: np.ndarray) -> Tensor:
         """(S, S, 3) uint8 -> (1, 3, S, S) normalised.

@@ -5,19 +5,21 @@
     for frame in frames:
         result = tracker.update(frame)  # result.box, result.score, result.found
 
-numpy and OpenCV only; what computes the network is handed in (see `Model`).
+numpy and OpenCV only; what computes the network is handed in (see `Model`), or found for a file by
+`Tracker.from_file("tracker.xml")`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lightvit_bench.errors import BadDataError, ConfigError
-from lightvit_bench.tracking.checks import check_kind, check_number, check_whole
+from lightvit_bench.tracking.answers import Answer, Model, Settings
 from lightvit_bench.tracking.crops import (
     MARGIN,
     Box,
@@ -26,7 +28,6 @@ from lightvit_bench.tracking.crops import (
     clip_box,
     crop,
     crop_around,
-    hann_window,
     square_around,
 )
 
@@ -34,67 +35,6 @@ LARGEST = 4  # times the frame's width or height: what a first box may have
 SPARE = 1024  # pixels by which a first crop's side may exceed that of a box as large as the frame
 SLOWLY = 0.95  # of the usual size, what a frame leaves of the one before
 GROWTH, WIDEST = 0.02, 1.5  # of the search around a lost target: a frame, and in all
-
-
-class Region(Protocol):
-    """What a tracker needs to know of a network: see `NetworkSpec`."""
-
-    template_size: int
-    search_size: int
-    template_factor: float
-    search_factor: float
-
-
-class ArrayMaps(NamedTuple):
-    """A head's maps of one search region, float32: score (h, w), size (2, h, w), offset (2, h, w).
-
-    As `heads.Maps`, without the batch.
-    """
-
-    score: np.ndarray
-    size: np.ndarray
-    offset: np.ndarray
-
-
-class Model(Protocol):
-    """A network that computes. It keeps nothing between calls, so trackers may share one."""
-
-    spec: Region
-    settings: Settings
-
-    def embed(self, template: np.ndarray) -> Any:
-        """What can be computed once from a template (T, T, 3) uint8, RGB."""
-
-    def maps(self, embedded: Any, search: np.ndarray, box_wh: tuple[float, float]) -> ArrayMaps:
-        """The maps of a search region (S, S, 3) uint8, RGB.
-
-        `box_wh`: the last box's width and height as fractions of the region.
-        """
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a network's answers are taken; kept beside its weights.
-
-    Attributes:
-        found_above: score from which the target counts as found.
-        hold: whether a target that is not found is looked for where it was last found. Without,
-            the box moves on whatever the score, as the authors' does.
-        flat_below: grey levels (0 to 256). Where the lowest and the highest value of each channel
-            are closer than this in the whole search region, it shows no target whatever the score;
-            0: the score alone decides.
-    """
-
-    found_above: float = 0.25
-    hold: bool = True
-    flat_below: int = 4  # compression leaves up to 3 in an even frame
-
-    def __post_init__(self):
-        check_number("found_above", self.found_above)
-        check_kind("hold", self.hold, bool)
-        check_whole("flat_below, in grey levels,", self.flat_below, 0, 256)
-        if not 0 <= self.found_above <= 1:
-            raise ConfigError(f"found_above is a score from 0 to 1, not {self.found_above}.")
 
 
 @dataclass(frozen=True)
@@ -113,6 +53,20 @@ class Result:
     found: bool
 
 
+class Look(NamedTuple):
+    """A search region cut out of a frame.
+
+    around: the box it is around. square, scale: where it was and how it was resized. patch:
+    (S, S, 3) uint8. box_wh: width and height of `around` as fractions of the region.
+    """
+
+    around: Box
+    square: Square
+    scale: float
+    patch: np.ndarray
+    box_wh: tuple[float, float]
+
+
 class Tracker:
     """Follows one target. Any number of trackers may share a model.
 
@@ -125,20 +79,38 @@ class Tracker:
     """
 
     def __init__(self, model: Model, settings: Settings | None = None):
-        if not all(hasattr(model, name) for name in ("spec", "settings", "embed", "maps")):
+        if not all(hasattr(model, name) for name in ("spec", "settings", "embed", "find")):
             raise ConfigError(
                 f"a tracker needs a model that computes crops, not {type(model).__name__}.",
-                of_a_file="load_tracker_model(FILE)   (lightvit_bench.tracking.files)",
+                of_a_file="Tracker.from_file(FILE)",
                 of_a_network="TorchModel(network)   (lightvit_bench.tracking.torch_model)",
             )
         self.model = model
         self.settings = model.settings if settings is None else settings
-        self._window: np.ndarray | None = None
         self._template: Any = None
         self._shape: tuple[int, ...] | None = None
         self._box: Box | None = None
         self._usual = (0.0, 0.0)  # width and height of late, while found
         self._lost = 0  # frames since the target was last found
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | PathLike | None = None,
+        *,
+        runtime: str | None = None,
+        threads: int | None = None,
+        precision: str | None = None,
+        settings: Settings | None = None,
+    ) -> Tracker:
+        """A tracker of its own model; arguments as of `runtimes.load_model`.
+
+        An exported file (.xml, .onnx) needs neither torch nor OpenMMLab.
+        """
+        from lightvit_bench.tracking.runtimes.load import load_model
+
+        model = load_model(path, runtime=runtime, threads=threads, precision=precision)
+        return cls(model, settings)
 
     @property
     def box(self) -> Box | None:
@@ -176,32 +148,32 @@ class Tracker:
             BadDataError: no `init` yet, or the image is not (H, W, 3) uint8 of the first one's
                 size. The tracker then is as it was.
         """
-        if self._box is None:
-            raise BadDataError("the tracker has no target yet.", do="tracker.init(image, box)")
-        check_image(image)
-        if image.shape != self._shape:
-            raise BadDataError(
-                f"a frame of {image.shape[1]} x {image.shape[0]} pixels follows frames of "
-                f"{self._shape[1]} x {self._shape[0]}.",
-                do="resize the frames to one size, or call init again with a box in this one",
-            )
+        look = self.look(image, getattr(self.model, "buffer", None))
+        return self.take(image, look, self.model.find(self._template, look.patch, look.box_wh))
+
+    def look(self, image: np.ndarray, out: np.ndarray | None = None) -> Look:
+        """The first half of `update`: cut the search region out of a frame, into `out` if given."""
+        self._check_frame(image)
         spec = self.model.spec
         around = self._around()
         square = square_around(around, spec.search_factor)
-        region = crop(image, square, spec.search_size)
+        region = crop(image, square, spec.search_size, out)
         share = region.scale / spec.search_size
-        wh = (around[2] * share, around[3] * share)
-        maps = self.model.maps(self._template, region.patch, wh)
-        cell, score = self._best_cell(maps.score)
-        where = box_at(maps, cell)
+        return Look(
+            around, square, region.scale, region.patch, (around[2] * share, around[3] * share)
+        )
+
+    def take(self, image: np.ndarray, look: Look, answer: Answer) -> Result:
+        """The second half of `update`: the box in the frame from the answer about its region."""
+        where, score = answer
         if not (math.isfinite(score) and np.isfinite(where).all()):
             return Result(self._box, 0.0, False)  # a NaN must not reach the box, held or not
         found = score >= self.settings.found_above
         if found and (below := self.settings.flat_below):
-            found = not _is_flat(image, square, below)
+            found = not _is_flat(image, look.square, below)
         self._lost = 0 if found else self._lost + 1
         if found or not self.settings.hold:
-            box = box_to_frame(where, around, spec.search_size, region.scale)
+            box = box_to_frame(where, look.around, self.model.spec.search_size, look.scale)
             height, width = image.shape[:2]
             margin = min(MARGIN, height, width)
             self._box = clip_box(box, height, width, margin)
@@ -211,6 +183,11 @@ class Tracker:
                 for old, new in zip(self._usual, self._box[2:], strict=True)
             )
         return Result(self._box, score, found)
+
+    @property
+    def template(self) -> Any:
+        """What the model made of the template; None before `init`."""
+        return self._template
 
     def _around(self) -> Box:
         """The box to search around: the last one, and a larger one for a target that was lost.
@@ -227,30 +204,16 @@ class Tracker:
         )
         return (x + (w - new_w) / 2, y + (h - new_h) / 2, new_w, new_h)
 
-    def _best_cell(self, score: np.ndarray) -> tuple[int, float]:
-        if self._window is None or self._window.shape != score.shape:
-            self._window = hann_window(len(score))
-        cell = int(np.argmax(self._window * score))
-        return cell, float(score.flat[cell])
-
-
-def box_at(maps: ArrayMaps, cell: int) -> np.ndarray:
-    """The box (4,) float32 that a cell speaks of: centre x, centre y, width, height, as fractions
-    of the search region."""
-    rows, columns = maps.score.shape
-    row, column = divmod(cell, columns)
-    offset = maps.offset.reshape(2, -1)[:, cell]
-    size = maps.size.reshape(2, -1)[:, cell]
-    centre = (np.float32([column, row]) + offset) / np.float32([columns, rows])
-    return np.concatenate([centre, size]).astype(np.float32)
-
-
-def with_settings(settings: Settings, **changes: Any) -> Settings:
-    """A copy with changes; unknown names are a `ConfigError`."""
-    try:
-        return replace(settings, **changes)
-    except TypeError as error:
-        raise ConfigError(f"settings of a tracker: {error}") from None
+    def _check_frame(self, image: np.ndarray) -> None:
+        if self._box is None:
+            raise BadDataError("the tracker has no target yet.", do="tracker.init(image, box)")
+        check_image(image)
+        if image.shape != self._shape:
+            raise BadDataError(
+                f"a frame of {image.shape[1]} x {image.shape[0]} pixels follows frames of "
+                f"{self._shape[1]} x {self._shape[0]}.",
+                do="resize the frames to one size, or call init again with a box in this one",
+            )
 
 
 def check_image(image: Any) -> None:

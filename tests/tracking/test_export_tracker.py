@@ -15,10 +15,10 @@ from tiny_tracking import small_config, write_all
 import lightvit_bench.registry  # noqa: F401
 from lightvit_bench.checkpoint import sha256
 from lightvit_bench.errors import CheckpointError, ConfigError
+from lightvit_bench.tracking.answers import Settings
 from lightvit_bench.tracking.export import export_tracker, in_brief, made_with
 from lightvit_bench.tracking.files import load_tracker
 from lightvit_bench.tracking.prepare import MadeWith
-from lightvit_bench.tracking.tracker import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """

@@ -12,6 +12,7 @@ import torch
 
 from lightvit_bench.checkpoint import sha256
 from lightvit_bench.errors import CheckpointError, ConfigError
+from lightvit_bench.tracking.answers import Settings
 from lightvit_bench.tracking.files import load_tracker, read_tracker_manifest
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
 from lightvit_bench.tracking.published import (
@@ -21,7 +22,6 @@ from lightvit_bench.tracking.published import (
     read_ostrack,
     stand_ins,
 )
-from lightvit_bench.tracking.tracker import Settings
 
 TOOL = Path(__file__).resolve().parents[2] / "tools/convert_checkpoint.py"
 NAME = "OSTrack_ep0012.pth.tar"

@@ -18,10 +18,10 @@ from lightvit_bench.errors import BadDataError, CheckpointError, ConfigError, Mi
 from lightvit_bench.openmmlab import run as openmmlab_run
 from lightvit_bench.openmmlab.config import load_config
 from lightvit_bench.tracking import run_config
+from lightvit_bench.tracking.answers import Settings
 from lightvit_bench.tracking.export import export_tracker, made_with
 from lightvit_bench.tracking.files import load_tracker, read_tracker_manifest, save_tracker
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
-from lightvit_bench.tracking.tracker import Settings
 
 SPEC = dict(template_size=32, search_size=64, head_channels=16, eliminate=(1,))
 CONFIG = """

@@ -12,16 +12,11 @@ import pytest
 import torch
 
 from lightvit_bench.errors import BadDataError, ConfigError
+from lightvit_bench.tracking.answers import ArrayMaps, FromMaps, Settings, box_at, with_settings
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
 from lightvit_bench.tracking.published import from_ostrack
 from lightvit_bench.tracking.torch_model import TorchModel
-from lightvit_bench.tracking.tracker import (
-    ArrayMaps,
-    Settings,
-    Tracker,
-    box_at,
-    with_settings,
-)
+from lightvit_bench.tracking.tracker import Tracker
 
 HEIGHT, WIDTH = 90, 120
 AS_THE_AUTHORS = Settings(found_above=0.0, hold=False)
@@ -39,7 +34,7 @@ class Region:
 
 
 @dataclass
-class Fake:
+class Fake(FromMaps):
     """A model that answers what `answer(search, box_wh)` says: score, then the box's fractions."""
 
     answer: callable
@@ -741,7 +736,7 @@ def test_settings():
             with_settings(Settings(), **changes)
 
 
-class Bright:
+class Bright(FromMaps):
     """A model that sees bright pixels, and nothing where there are none."""
 
     spec = NetworkSpec("vit_test", template_size=32, search_size=64, eliminate=())

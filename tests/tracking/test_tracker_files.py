@@ -16,6 +16,7 @@ from lightvit_bench.checkpoint import Parent, read_manifest, save_encoder
 from lightvit_bench.checkpoint.manifest import KEY
 from lightvit_bench.errors import CheckpointError, ConfigError
 from lightvit_bench.tracking import files
+from lightvit_bench.tracking.answers import Settings
 from lightvit_bench.tracking.files import (
     load_tracker,
     load_tracker_model,
@@ -23,7 +24,6 @@ from lightvit_bench.tracking.files import (
     save_tracker,
 )
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
-from lightvit_bench.tracking.tracker import Settings
 from lightvit_bench.vit import VisionTransformer
 
 SPEC = NetworkSpec(

@@ -6,13 +6,13 @@ import pytest
 from lightvit_bench.data.box_files import read_boxes, read_times
 from lightvit_bench.data.frame_folder import open_folder
 from lightvit_bench.data.video import open_source
+from lightvit_bench.tracking.answers import ArrayMaps, FromMaps, Settings
 from lightvit_bench.tracking.baselines import UnmovedTracker
 from lightvit_bench.tracking.demo import track_demo
 from lightvit_bench.tracking.network import NetworkSpec
-from lightvit_bench.tracking.tracker import ArrayMaps, Settings
 
 
-class Staying:
+class Staying(FromMaps):
     """A model that always sees the target where it was, as large as it was."""
 
     spec = NetworkSpec("vit_test", template_size=32, search_size=64, eliminate=())
