@@ -24,6 +24,12 @@ PACKAGES = {
     "numpy": "numpy",
     "opencv-python": "opencv",
 }
+# distribution -> what people call it, extra of setup.cfg, what it is for
+RUNTIMES = {
+    "openvino": ("OpenVINO", "openvino", "the fastest tracker on a CPU"),
+    "onnxruntime": ("ONNX Runtime", "onnx", "trackers and encoders exported as ONNX"),
+}
+EXPORTING = ("onnx", "onnxscript", "nncf")
 ORIGINALS = ("mmengine", "mmcv", "mmcv-full", "mmcv-lite", "mmdet", "mmsegmentation")
 OPENCV_FLAVOURS = (
     "opencv-python",
@@ -159,6 +165,53 @@ def check_mmcv_cuda() -> Check:
     return Check("mmcv operators on CUDA", "warn", "compiled for the CPU only", remedy)
 
 
+def check_runtime(distribution: str) -> Check:
+    """A runtime of exported trackers; none is needed, PyTorch computes them, too."""
+    name, extra, purpose = RUNTIMES[distribution]
+    if installed_version(distribution) is None:
+        remedy = f"for {purpose}: pip install 'lightvit_bench[{extra}]'"
+        return Check(name, "warn", "not installed", remedy)
+    check = check_package(distribution, distribution)
+    return Check(name, check.status, check.detail, check.remedy)
+
+
+def check_exporting() -> Check:
+    """What writes exported files, and quantises them."""
+    found = {one: installed_version(one) for one in EXPORTING}
+    missing = [one for one, version in found.items() if version is None]
+    detail = ", ".join(f"{one} {version}" for one, version in found.items() if version)
+    if not missing:
+        return Check("export packages", "ok", detail)
+    remedy = "for tools/export.py, and once for tools/track.py with a runtime but PyTorch: "
+    remedy += "pip install 'lightvit_bench[export]'"
+    return Check("export packages", "warn", f"not installed: {', '.join(missing)}", remedy)
+
+
+def check_cpu_precisions() -> Check:
+    """What of bf16 and int8 this CPU computes by itself, as the kernel tells."""
+    name, flags = "CPU precisions", cpu_flags()
+    if not flags:
+        return Check(name, "ok", "unknown: the system does not tell what the CPU has")
+    has = {
+        "bf16": flags & {"avx512_bf16", "amx_bf16", "bf16"},
+        "int8": flags & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"},
+    }
+    told = [
+        f"{one}: {', '.join(sorted(found))}" if found else f"no instructions for {one}"
+        for one, found in has.items()
+    ]
+    return Check(name, "ok", "; ".join(told))
+
+
+def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """What the first CPU has, in the kernel's words; empty where nothing tells."""
+    try:
+        line = re.search(r"^(?:flags|Features)\s*:(.*)$", path.read_text(), re.M)
+    except OSError:
+        return set()
+    return set(line.group(1).split()) if line else set()
+
+
 def check_dataset(name: str, folder: str, splits: tuple[str, ...]) -> Check:
     from lightvit_bench.data.roots import resolve_root
 
@@ -202,6 +255,10 @@ def checks() -> Iterator[tuple[str, Callable[[], Check]]]:
     yield "mmdet and mmseg import", check_openmmlab
     yield "device", check_device
     yield "mmcv operators on CUDA", check_mmcv_cuda
+    for distribution, (name, *_) in RUNTIMES.items():
+        yield name, lambda dist=distribution: check_runtime(dist)
+    yield "export packages", check_exporting
+    yield "CPU precisions", check_cpu_precisions
     ade = ("data/ade/ADEChallengeData2016", ("training", "validation"))
     yield "ADE20K", lambda: check_dataset("ADE20K", *ade)
     yield "CamVid", lambda: check_dataset("CamVid", "data/camvid", ("train", "val", "test"))

@@ -140,6 +140,53 @@ def test_device_names_the_gpu_and_the_threads(monkeypatch):
     assert "Test GPU" in detail and "CPU threads" in detail
 
 
+@pytest.mark.parametrize(
+    ("distribution", "extra"), [("openvino", "openvino"), ("onnxruntime", "onnx")]
+)
+def test_runtimes_name_the_extra_that_brings_them(installed, distribution, extra):
+    check = doctor.check_runtime(distribution)
+    assert check.status == "warn" and f"'lightvit_bench[{extra}]'" in check.remedy
+    installed[distribution] = doctor.pinned_version(distribution) or "1.0"
+    check = doctor.check_runtime(distribution)
+    assert (check.status, check.detail) == ("ok", installed[distribution]) and not check.remedy
+
+
+def test_runtimes_and_extras_are_those_that_load(monkeypatch):
+    from lightvit_bench.tracking.runtimes.load import RUNTIMES
+
+    told = {one.module: (one.title, one.extra) for name, one in RUNTIMES.items() if name != "torch"}
+    assert told == {one: values[:2] for one, values in doctor.RUNTIMES.items()}
+
+
+def test_export_packages_that_are_missing_are_named(installed):
+    installed.update(onnx="1.2", onnxscript="0.7")
+    check = doctor.check_exporting()
+    assert check.status == "warn" and "'lightvit_bench[export]'" in check.remedy
+    assert check.detail == "not installed: nncf"
+    installed["nncf"] = "3.4"
+    assert doctor.check_exporting() == doctor.Check(
+        "export packages", "ok", "onnx 1.2, onnxscript 0.7, nncf 3.4"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("flags\t\t: fpu avx512_bf16 amx_int8 avx512_vnni\nflags : x\n",
+         "bf16: avx512_bf16; int8: amx_int8, avx512_vnni"),
+        ("model : x\nflags : fpu avx2 avx_vnni\n", "no instructions for bf16; int8: avx_vnni"),
+        ("Features\t: fp asimddp bf16\n", "bf16: bf16; int8: asimddp"),
+        ("model : x\n", "unknown: the system does not tell what the CPU has"),
+    ],
+)  # fmt: skip
+def test_precisions_are_those_that_the_cpu_has(tmp_path, monkeypatch, flags, told):
+    (tmp_path / "cpuinfo").write_text(flags)
+    assert doctor.cpu_flags(tmp_path / "absent") == set()
+    found = doctor.cpu_flags(tmp_path / "cpuinfo")
+    monkeypatch.setattr(doctor, "cpu_flags", lambda: found)
+    assert doctor.check_cpu_precisions().detail == told
+
+
 def make_split(root: Path, split: str, images: int, masks: int) -> None:
     for kind, suffix, count in (("images", ".jpg", images), ("annotations", ".png", masks)):
         folder = root / kind / split

@@ -3,6 +3,7 @@
 
 tools/test.py configs/ade20k/upernet_dmae_tiny.py CHECKPOINT
 tools/test.py configs/lasot/ostrack_dmae_tiny.py CHECKPOINT --processes 4 --realtime 30
+tools/test.py configs/lasot/ostrack_dmae_tiny.py tracker.xml    # exported: tools/export.py
 A tracker runs over the test_set of its config; the same command goes on after any stop.
 """
 
@@ -41,6 +42,11 @@ def main() -> None:
         help="run it by the clock of such a stream as well, which drops frames it is late for",
     )
     tracker.add_argument("--device", metavar="DEVICE", help="cpu (default), cuda, cuda:1, ...")
+    tracker.add_argument(
+        "--precision",
+        choices=("fp32", "bf16"),
+        help="of an exported tracker's computation (as its file says)",
+    )
     add_config_options(parser)
     add_launch_options(parser)
     args = parser.parse_args()
@@ -58,7 +64,7 @@ def main() -> None:
         cfg_options=args.cfg_options,
         tracker_options={
             name: value
-            for name in ("processes", "threads", "realtime", "device")
+            for name in ("processes", "threads", "realtime", "device", "precision")
             if (value := getattr(args, name)) is not None
         },
     )

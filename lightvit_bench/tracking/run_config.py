@@ -10,46 +10,35 @@ and `hold` replace the tracker's own settings.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from lightvit_bench.checkpoint import sha256
 from lightvit_bench.checkpoint.fit import misfits, refuse_misfits
-from lightvit_bench.data.roots import resolve_root
-from lightvit_bench.data.sequence import Sequence
-from lightvit_bench.data.set_checks import check_listed, set_by
-from lightvit_bench.data.tracking_sets import SETS, open_set
+from lightvit_bench.data.tracking_sets import SETS
 from lightvit_bench.errors import (
     CheckpointError,
     ConfigError,
-    MissingDataError,
-    near_matches,
-    printable,
 )
 from lightvit_bench.tracking.answers import Settings, with_settings
-from lightvit_bench.tracking.follow import AnyTracker
+from lightvit_bench.tracking.follow import AnyTracker, warm_up
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
+from lightvit_bench.tracking.run_exported import TestedFile, exported_of, is_exported
 from lightvit_bench.tracking.run_folder import earlier_run, identity_of
-from lightvit_bench.tracking.run_judge import check_judgeable, check_truth
+from lightvit_bench.tracking.run_judge import check_truth
 from lightvit_bench.tracking.run_report import finish, metrics, table
+from lightvit_bench.tracking.run_sequences import open_test_set, setting_names
 from lightvit_bench.tracking.run_set import run_set
 from lightvit_bench.tracking.run_workers import usable_cores
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-_KNOWN = ("name", "root", "split", "data_root", "sequences")
 _FREE = ("eliminate", "keep")  # of `NetworkSpec`: they need no other weights
 _EXPORTED = "tracker.safetensors"
-_LIST = "testing_set.txt"  # of a folder of sequences, if it has one
-_DEMO = Path("data/demo/tracking")
-_WARM_UP = 5  # updates
 _MOST_PROCESSES = 8  # unless asked for: each holds a tracker and what a decoder needs
 
 
@@ -62,6 +51,7 @@ class Tested:
         image_mean, image_std: per RGB channel, for pixels from 0 to 1.
         sha256: of the checkpoint that was given, which need not be `file`.
         prepare: has `file` be there.
+        device: of torch's.
     """
 
     file: Path
@@ -71,6 +61,21 @@ class Tested:
     image_std: tuple[float, ...]
     sha256: str
     prepare: Callable[[], object]
+    device: str = "cpu"
+
+    @property
+    def identity(self) -> dict:
+        """What of it must be the same for results to lie in one folder."""
+        return dict(
+            checkpoint=self.sha256,
+            network=asdict(self.spec),
+            image_mean=self.image_mean,
+            image_std=self.image_std,
+        )
+
+    def starter(self, threads: int) -> Callable[[], AnyTracker]:
+        """What gives the tracker in a process of its own; it can be pickled."""
+        return partial(start_tracker, self.file, self.spec, self.settings, self.device, threads)
 
 
 def test_tracking(
@@ -82,16 +87,18 @@ def test_tracking(
     threads: int | None = None,
     realtime: float | None = None,
     device: str = "cpu",
+    precision: str | None = None,
 ) -> dict[str, float]:
     """Run a tracker over the test set of its config; prints a table and returns what it scores.
 
     Args:
-        checkpoint: a tracker's file, or the `.pth` of a training run.
+        checkpoint: a tracker's file, exported or not, or the `.pth` of a training run.
         out: folder for results; `cfg.work_dir`/SET_SPLIT_CHECKPOINT by default. A second call goes
             on from what is there.
         processes: side by side; by default as many as there are cores, at most 8.
         threads: of each; by default as many as in the folder already, else cores / processes.
         realtime: frames a second of a stream by whose clock the tracker is run as well.
+        precision: of an exported tracker's computation, in place of the file's.
 
     Raises:
         UserError: the checkpoint does not fit, the data is not whole, sequences failed (those done
@@ -103,8 +110,8 @@ def test_tracking(
     name, split, sequences, root = open_test_set(section, cfg.filename)
     path = Path(checkpoint)
     folder = Path(out or Path(cfg.work_dir) / f"{name}_{split}_{path.name.partition('.')[0]}")
-    changed = {key: value for key, value in section.items() if key in _setting_names()}
-    tested = tracker_of(cfg, path, folder, changed)
+    changed = {key: value for key, value in section.items() if key in setting_names()}
+    tested = tested_of(cfg, path, folder, changed, precision, device)
     check_truth(name, split, sequences)
 
     cores = usable_cores()
@@ -116,11 +123,8 @@ def test_tracking(
         sequences,
         set=name,
         split=split,
-        checkpoint=tested.sha256,
-        network=asdict(tested.spec),
+        **tested.identity,
         settings=asdict(tested.settings),
-        image_mean=tested.image_mean,
-        image_std=tested.image_std,
         device=device,
         threads=threads,
         realtime=None,
@@ -129,7 +133,7 @@ def test_tracking(
         notes={"checkpoint": str(checkpoint), "config": str(cfg.filename), "root": str(root)},
         prepare=tested.prepare,
     )
-    start = partial(start_tracker, tested.file, tested.spec, tested.settings, device, threads)
+    start = tested.starter(threads)
     print(
         f"{SETS[name].title} ({split}): {len(sequences)} sequences; processes: {processes}, "
         f"threads of each: {threads}, {device}; results in {folder}",
@@ -176,96 +180,33 @@ def start_tracker(
     cv2.setNumThreads(threads)
     changes = {name: getattr(spec, name) for name in _FREE}
     tracker = Tracker(load_tracker_model(file, device=device, **changes), settings)
-    # The first passes take much longer: memory is asked for, kernels are chosen. That is nothing
-    # of the first sequence's, and a clock would drop its frames for it.
-    still = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
-    tracker.init(still, (120.0, 80.0, 60.0, 60.0))
-    for _ in range(_WARM_UP):
-        tracker.update(still)
+    warm_up(tracker)
     return tracker
 
 
 # ------------------------------------------------------------------------------------- what to run
 
 
-def open_test_set(section: dict, config: str) -> tuple[str, str, list[Sequence], Path]:
-    """The data set of a config's section: name, split, sequences, root.
+def tested_of(
+    cfg: Config,
+    checkpoint: Path,
+    folder: Path,
+    changed: dict,
+    precision: str | None,
+    device: str,
+) -> Tested | TestedFile:
+    """What a checkpoint has to run: `tracker_of`, or `exported_of` of an exported file."""
+    from lightvit_bench.tracking.export import spec_of
 
-    Every sequence of the split has to be there, or those of `sequences`.
-    """
-    if "name" not in section or "root" not in section:
+    if is_exported(checkpoint):
+        config = Path(cfg.filename).name
+        return exported_of(spec_of(cfg), config, checkpoint, changed, precision, device)
+    if precision not in (None, "fp32"):
         raise ConfigError(
-            f"{config} does not say what to run a tracker over.",
-            needs='test_set = dict(name="lasot", root="lasot", split="test", data_root="data")',
-            names=", ".join(name for name in SETS if name != "coco"),
+            f"--precision {precision} is for exported trackers: PyTorch computes in fp32.",
+            do="tools/export.py CONFIG CHECKPOINT OUT.xml",
         )
-    known = (*_KNOWN, *_setting_names())
-    for key in section:
-        if key not in known:
-            raise ConfigError(
-                f"test_set knows no {key!r}.", near=", ".join(near_matches(key, known))
-            )
-    name, split = section["name"], section.get("split")
-    if name == "folder":  # has no splits: a config's may stay when its set is changed
-        split = None
-    split = split or (name in SETS and (SETS[name].protocol or SETS[name].splits[0])) or ""
-    check_judgeable(name, split)
-    root = Path(section["root"])
-    below = Path(section.get("data_root", "")) / root
-    if root.exists() and not resolve_root(below).exists():
-        below = root
-    chosen = section.get("sequences")
-    if chosen is None:
-        with _set_here(below):
-            every = list(open_set(name, below, split, expect_all=True))
-        if name == "folder":
-            names = {one.name for one in every}
-            check_listed("The folder of sequences", resolve_root(below), _LIST, names)
-        return name, split, every, below
-    wanted = _names(chosen)
-    with _set_here(below):
-        some = open_set(name, below, split, say=lambda message: None)
-    found = {one.name: one for one in some}
-    absent = [one for one in wanted if one not in found]
-    if absent or not wanted:
-        raise ConfigError(
-            "test_set.sequences names what is not there.",
-            names=[printable(str(one)) for one in absent[:5]] or "nothing",
-            near=", ".join(near_matches(str(absent[0]), found)[:5]) if absent else "",
-        )
-    return name, split, [found[one] for one in wanted], below
-
-
-@contextmanager
-def _set_here(root: Path) -> Iterator[None]:
-    """Errors on a test set that is not there name what says where it is."""
-    try:
-        with set_by("--cfg-options test_set.root=FOLDER test_set.data_root=."):
-            yield
-    except MissingDataError as error:
-        if root == _DEMO:
-            error.details["or"] = [f"make demo   (it makes {_DEMO})"]
-        raise
-
-
-def _names(chosen: object) -> list[str]:
-    """The names that `test_set.sequences` gives: one, several, or a file of them, one a line."""
-    if isinstance(chosen, str) and Path(chosen).is_file():
-        try:
-            lines = Path(chosen).read_text(encoding="utf-8-sig").splitlines()
-        except ValueError:
-            raise ConfigError("a list of sequences is not text (UTF-8).", file=chosen) from None
-        chosen = [name for line in lines if (name := line.strip())]
-    elif isinstance(chosen, str) and chosen.endswith(".txt"):
-        raise ConfigError("there is no such list of sequences.", looked_for=chosen)
-    names = list(chosen) if isinstance(chosen, list | tuple) else [chosen]
-    if not all(isinstance(name, str) for name in names):
-        raise ConfigError(
-            f"test_set.sequences={chosen!r}: these are not names.",
-            do="write names that look like numbers into a file, one a line: "
-            "test_set.sequences=NAMES.txt",
-        )
-    return list(dict.fromkeys(names))
+    return replace(tracker_of(cfg, checkpoint, folder, changed), device=device)
 
 
 def tracker_of(cfg: Config, checkpoint: Path, folder: Path, changed: dict) -> Tested:
@@ -299,7 +240,8 @@ def tracker_of(cfg: Config, checkpoint: Path, folder: Path, changed: dict) -> Te
         )
     if checkpoint.suffix != ".pth":
         raise CheckpointError(
-            "a tracker to test is a .safetensors file, or a training run's .pth.",
+            "a tracker to test is a .safetensors file, a training run's .pth, or an exported one's "
+            ".xml or .onnx.",
             file=str(checkpoint),
             of_ostrack="tools/convert_checkpoint.py FILE OUT.safetensors --from ostrack",
         )
@@ -364,10 +306,6 @@ def normalisation_of(cfg: Config) -> tuple[tuple[float, ...], tuple[float, ...]]
     return tuple(
         tuple(round(float(value) / 255, 6) for value in section[key]) for key in ("mean", "std")
     )
-
-
-def _setting_names() -> tuple[str, ...]:
-    return tuple(field.name for field in fields(Settings))
 
 
 def _check_numbers(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lightvit_bench.data.box_files import read_boxes, write_boxes, write_text, write_times
+from lightvit_bench.data.video import CameraSource, FrameSource, open_source
 from lightvit_bench.data.video_writer import FASTEST, VideoWriter
 from lightvit_bench.errors import BadDataError, ConfigError
 from lightvit_bench.tracking.crops import Box
@@ -25,7 +26,9 @@ from lightvit_bench.tracking.follow import (
     Step,
     Track,
     follow,
+    warm_up,
 )
+from lightvit_bench.tracking.live import follow_live
 from lightvit_bench.tracking.tracker import check_box
 
 _DEFAULT_FPS = 30.0  # of the mp4, where the source has no rate of its own (a folder)
@@ -35,7 +38,11 @@ _Chooser = Callable[[np.ndarray], Box]
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked for; the names are those of the options."""
+    """What a person asked for; the names are those of the options.
+
+    realtime: frames a second of a stream that is not waited for; 0 for the source's own rate, None
+    to take every frame (but of a camera).
+    """
 
     source: str
     box: Box | None = None
@@ -45,6 +52,7 @@ class Request:
     end: int | None = None
     show: bool = False
     headless: bool = False
+    realtime: float | None = None
 
 
 def track_video(request: Request, load: Callable[[], AnyTracker]) -> tuple[Track, int]:
@@ -56,8 +64,6 @@ def track_video(request: Request, load: Callable[[], AnyTracker]) -> tuple[Track
         ConfigError: options that cannot be met. BadDataError: frames or boxes that cannot be used.
             What was tracked before is saved first.
     """
-    from lightvit_bench.data.video import open_source
-
     check_request(request)
     windows = _has_display() and not request.headless
     box = request.box or _folder_box(request) or (select_box if windows else None)
@@ -71,7 +77,12 @@ def track_video(request: Request, load: Callable[[], AnyTracker]) -> tuple[Track
     rows, error, closed_by_hand = Rows(), None, False
     with ExitStack() as always:
         always.callback(source.close)
+        live, rate = stream_of(source, request.realtime)
         tracker = load()
+        if name := getattr(getattr(tracker, "model", None), "name", None):
+            print(f"tracker: {name}", flush=True)
+        if live:
+            warm_up(tracker)
         progress = Progress(_expected(source.frames, request))
         sink = ExitStack()  # what is drawn; left without an error, so that the file is a whole one
         writer = None
@@ -79,7 +90,8 @@ def track_video(request: Request, load: Callable[[], AnyTracker]) -> tuple[Track
         def on_frame(step: Step) -> None:
             nonlocal writer, closed_by_hand
             if request.out is not None or request.show:
-                caption = Caption(step.score, step.fps, f"frame {step.index}")
+                mark = "   dropped" * step.dropped
+                caption = Caption(step.score, step.fps, f"frame {step.index}{mark}")
                 picture = draw_result(step.image, step.box, found=step.found, caption=caption)
                 if request.out is not None:
                     if writer is None:
@@ -91,16 +103,18 @@ def track_video(request: Request, load: Callable[[], AnyTracker]) -> tuple[Track
         stop = always.enter_context(Interrupts())
         began = time.perf_counter()
         try:
-            follow(
-                source,
-                tracker,
-                _checked(box),
+            common = dict(
                 start=request.start,
                 end=request.end,
                 on_frame=on_frame,
                 rows=rows,
                 stop=lambda: stop() or closed_by_hand,
             )
+            if live:
+                seen = request.out is not None or request.show
+                follow_live(source, tracker, _checked(box), rate, keep=seen, **common)
+            else:
+                follow(source, tracker, _checked(box), **common)
         except (Exception, KeyboardInterrupt) as caught:  # told below, when all is saved
             error = caught
         seconds = time.perf_counter() - began
@@ -115,7 +129,7 @@ def track_video(request: Request, load: Callable[[], AnyTracker]) -> tuple[Track
         try:
             progress.close()
             if len(track):
-                print(summary(track, seconds), *files, sep="\n")
+                print(summary(track, seconds, live), *files, sep="\n")
         except OSError as caught:  # nobody reads what is told any more
             error = error or caught
     if error is not None:
@@ -148,6 +162,27 @@ def check_request(request: Request) -> None:
             "there is no display to show frames on (DISPLAY and WAYLAND_DISPLAY are not set).",
             knob="leave --show out; --out NAME.mp4 has the same pictures",
         )
+
+
+def stream_of(source: FrameSource, asked: float | None) -> tuple[bool, float | None]:
+    """Whether frames come by a clock, and how many a second; None where they come by themselves.
+
+    Raises:
+        ConfigError: nothing says how fast, or a camera is told to.
+    """
+    if isinstance(source, CameraSource):
+        if asked:
+            raise ConfigError(
+                "the frames of a camera come when they come.", knob="leave --realtime out"
+            )
+        return True, None
+    if asked is None:
+        return False, None
+    if not (asked or source.fps):
+        raise ConfigError(
+            f"nothing says how many frames a second {source.name} has.", knob="--realtime FPS"
+        )
+    return True, asked or source.fps
 
 
 def _check_place(flag: str, path: Path, source: Path) -> None:
@@ -304,12 +339,19 @@ def save_boxes(path: Path, track: Track, start: int = 0) -> list[Path]:
     return _box_files(path)
 
 
-def summary(track: Track, seconds: float) -> str:
-    """A line on what was tracked and how fast; `seconds` from the first frame to the last."""
-    text = f"{len(track)} frames"
+def summary(track: Track, seconds: float, live: bool = False) -> str:
+    """A line on what was tracked and how fast; `seconds` from the first frame to the last.
+
+    live: frames may have been dropped; they have no time of the tracker.
+    """
+    text, own = f"{len(track)} frames", track.seconds[1:]
     lost = int((~track.found).sum())
-    text += f", lost in {lost}" if lost else ", found in all"
-    if len(track) > 1:
-        own = statistics.median(track.seconds[1:].tolist())
-        text += f"; tracker {1000 * own:.1f} ms a frame (median, {1 / max(own, 1e-9):.0f} frames/s)"
+    text += f", found in {len(track) - lost}, lost in {lost}" if lost else ", found in all"
+    if live:
+        dropped = int((own == 0).sum())
+        text += f"; dropped {dropped} that came too fast" if dropped else "; none dropped"
+        own = own[own > 0]
+    if len(own):
+        one = statistics.median(own.tolist())
+        text += f"; tracker {1000 * one:.1f} ms a frame (median, {1 / max(one, 1e-9):.0f} frames/s)"
     return f"{text}; end to end {len(track) / max(seconds, 1e-9):.1f} frames/s"

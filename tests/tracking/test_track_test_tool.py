@@ -5,13 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from tiny_export import SETTINGS, tiny
 
 from lightvit_bench.data.demo_tracking import make_demo_sequences
 from lightvit_bench.errors import BadDataError, CheckpointError, ConfigError, MissingDataError
@@ -351,3 +352,120 @@ def test_options_that_make_no_sense_are_refused(home, tiny_config):
         refused(home, ConfigError, flag, *FOLDER, tracker_options=options)
     with pytest.raises(ConfigError, match="--realtime is for trackers"):
         openmmlab_run.test(str(tiny_config), "x.pth", tracker_options=dict(realtime=30.0))
+
+
+# ------------------------------------------------------------------------------- exported trackers
+
+
+@pytest.fixture(scope="module")
+def exported(home, tmp_path_factory):
+    """Another tiny tracker's weights, and what was exported of it."""
+    for package in ("openvino", "onnxruntime", "onnx", "onnxscript"):
+        pytest.importorskip(package)
+    for name in ("conv.safetensors", "conv.xml", "conv.onnx"):
+        file = tiny(tmp_path_factory, name)
+        for one in file.parent.glob(f"{file.stem}.*"):
+            shutil.copy(one, home)
+    return home
+
+
+def over_one(home, checkpoint, out, *options, **more):
+    """Test a checkpoint over one sequence, in one process of one thread."""
+    return openmmlab_run.test(
+        str(home / "tiny.py"), str(home / checkpoint), out=str(out),
+        cfg_options=(*FOLDER, f"test_set.sequences={first_name(home)}", *options),
+        tracker_options=dict(processes=1, threads=1, **more),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pytorchs(exported):
+    """Results of the weights that were exported."""
+    over_one(exported, "conv.safetensors", exported / "conv", "model.network.keep=0.5")
+    return exported / "conv"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".xml", ".onnx"])
+def test_an_exported_tracker_gives_the_same_boxes(exported, pytorchs, tmp_path, suffix):
+    metrics = over_one(exported, f"conv{suffix}", tmp_path)
+    name = f"{first_name(exported)}.txt"
+    boxes_of = [np.loadtxt(folder / name, delimiter=",") for folder in (pytorchs, tmp_path)]
+    np.testing.assert_allclose(boxes_of[1], boxes_of[0], atol=0.05)
+    assert len(boxes_of[0]) == 12 and np.ptp(boxes_of[0], axis=0).max() > 1 and "AUC" in metrics
+    identity = json.loads((tmp_path / "run.json").read_text())["identity"]
+    runtime = {".xml": "OpenVINO ", ".onnx": "ONNX Runtime "}[suffix]
+    assert identity["runtime"].startswith(runtime) and identity["precision"] == "fp32"
+    assert identity["threads"] == 1 and identity["settings"]["hold"] is False
+    assert identity["network"]["search_size"] == 64
+    over_one(exported, f"conv{suffix}", tmp_path)  # all done: nothing is refused
+
+
+@pytest.mark.slow
+def test_results_of_another_runtime_precision_or_file_are_another_run(
+    exported, tmp_path, monkeypatch
+):
+    from lightvit_bench.tracking.runtimes.base import ExportedModel
+
+    over_one(exported, "conv.xml", tmp_path)
+    for checkpoint, told in (
+        ("conv.onnx", "runtime: OpenVINO"),
+        ("conv.safetensors", "precision: fp32 there, None now"),
+    ):
+        with pytest.raises(ConfigError, match="another run") as error:
+            over_one(exported, checkpoint, tmp_path, "model.network.keep=0.5")
+        assert told in str(error.value)
+    shutil.copy(exported / "conv.bin", exported / "other.bin")
+    (exported / "other.xml").write_text((exported / "conv.xml").read_text() + "\n")
+    with pytest.raises(ConfigError, match="checkpoint: "):
+        over_one(exported, "other.xml", tmp_path)
+    real = ExportedModel.__init__
+    monkeypatch.setattr(
+        ExportedModel, "__init__", lambda self, about, threads, _: real(self, about, threads, "odd")
+    )
+    with pytest.raises(ConfigError, match="precision: fp32 there, odd now"):
+        over_one(exported, "conv.xml", tmp_path)
+
+
+def test_an_exported_tracker_has_the_crops_of_the_config(exported):
+    for option, told in (
+        ("search_factor=3.0", "search_factor: 4.0 in the file, 3.0 in tiny.py"),
+        ("template_size=64", "template_size: 32 in the file, 64 in tiny.py"),
+    ):
+        for name in ("conv.xml", "conv.onnx"):
+            text = refused(
+                exported, CheckpointError, "another network", *FOLDER,
+                f"model.network.{option}", checkpoint=name,
+            )  # fmt: skip
+            assert told in text and name in text
+
+
+def test_an_exported_trackers_settings_are_its_own_and_test_sets(exported):
+    cfg = load_config(exported / "tiny.py", (*FOLDER, "tracker.found_above=0.9"))
+    of = partial(run_config.tested_of, cfg, exported / "conv.xml", exported)
+    tested = of({"hold": False}, None, "cpu")
+    assert tested.settings == replace(SETTINGS, hold=False)
+    tracker = tested.starter(2)()
+    assert tracker.settings == tested.settings and tracker.model.threads == 2
+    with pytest.raises(ConfigError, match="--device cuda is not for exported"):
+        of({}, None, "cuda")
+
+
+def test_workers_of_exported_trackers_import_no_pytorch():
+    program = (
+        "import sys, lightvit_bench.tracking.run_exported, lightvit_bench.tracking.run_workers"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program + "; print('torch' in sys.modules)"],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout.strip(), done.returncode) == ("False", 0), done.stderr
+
+
+def test_precisions_are_for_exported_trackers(home, tmp_path):
+    for checkpoint in ("tiny.safetensors", "iter_7.pth"):
+        refused(
+            home, ConfigError, "--precision bf16 is for exported", *FOLDER, checkpoint=checkpoint,
+            out=str(tmp_path), tracker_options=dict(precision="bf16"),
+        )  # fmt: skip

@@ -4,6 +4,7 @@ The stand-in looks for the first frame's patch around the last box, and is what 
 """
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -18,11 +19,18 @@ from lightvit_bench.data.box_files import read_boxes, read_times
 from lightvit_bench.data.demo_tracking_scene import DemoScene
 from lightvit_bench.data.video import VideoWriter, open_source
 from lightvit_bench.errors import BadDataError, ConfigError
-from lightvit_bench.tracking.follow import follow
-from lightvit_bench.tracking.track_video import Request, check_request, track_video
+from lightvit_bench.tracking import track_video as track_video_module
+from lightvit_bench.tracking.follow import Follower, Track, follow
+from lightvit_bench.tracking.track_video import (
+    Request,
+    check_request,
+    stream_of,
+    summary,
+    track_video,
+)
 
 STAND_IN = """
-import os, runpy, sys, time, types
+import os, runpy, sys, time
 from dataclasses import dataclass
 
 import cv2
@@ -40,6 +48,7 @@ class Result:
 
 class Tracker:
     def __init__(self, model, settings=None):
+        self.model = model
         self.pause = float(os.environ.get("STAND_IN_PAUSE", 0))
 
     def init(self, image, box_xywh):
@@ -63,18 +72,22 @@ class Tracker:
         return Result(tuple(map(float, self.box)), max(float(best), 0.0), best > 0.4)
 
 
-def load_tracker_model(path=None):
-    print("model:", path, flush=True)
-    return None
+class Model:
+    name = "Stand-in 1.0, fp32, 1 thread"
+
+
+def fastest_model(path=None, **asked):
+    print("model:", path, asked, flush=True)
+    return Model()
 
 
 if __name__ == "__main__":
     import lightvit_bench.tracking.tracker as real
 
     real.Tracker = Tracker
-    files = types.ModuleType("lightvit_bench.tracking.files")  # the real one imports torch
-    files.load_tracker_model = load_tracker_model
-    sys.modules[files.__name__] = files
+    import lightvit_bench.tracking.runtimes.cache as cache
+
+    cache.fastest_model = fastest_model
     sys.argv = sys.argv[1:]
     runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -163,6 +176,8 @@ def test_a_video_gives_boxes_times_and_a_drawn_video(track, clip, tmp_path):
     assert fps == 25 and len(frames) == 24 and frames[0].shape == (120, 160, 3)
     assert (abs(frames[5].astype(int) - plain[5]) > 60).any(-1).sum() > 100  # something is drawn
     assert "24 frames" in done.stdout and "frames/s" in done.stdout and str(out) in done.stdout
+    lines = done.stdout.splitlines()
+    assert lines[1] == "tracker: Stand-in 1.0, fp32, 1 thread" and "dropped" not in done.stdout
     assert "\r" not in done.stderr and "frame 24/24" in done.stderr
 
 
@@ -171,6 +186,7 @@ def test_a_folder_of_lasots_brings_its_box_and_csv_has_scores(track, clip, tmp_p
     table = tmp_path / "boxes.csv"
     done = track(clip / "star-1", "--start", 3, "--end", 10, "--save-boxes", table, "--threads", 1)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "'runtime': None, 'threads': 1, 'precision': None" in done.stdout
     truth = read_boxes(clip / "star-1/groundtruth.txt")
     assert "groundtruth.txt" in done.stdout
     header, *rows = table.read_text().splitlines()
@@ -301,6 +317,26 @@ def test_ctrl_c_keeps_what_was_tracked(command, clip, tmp_path, number, code):
 
 
 @pytest.mark.slow
+def test_realtime_drops_frames_and_tells(track, clip, tmp_path):
+    """0.1 s a frame at 25 frames/s; which frames are dropped is the machine's, some are."""
+    out, table = tmp_path / "out.mp4", tmp_path / "boxes.csv"
+    done = track(
+        *(clip / "clip.mp4", "--box", first_box(clip), "--out", out, "--save-boxes", table),
+        *("--runtime", "openvino", "--precision", "fp32", "--realtime"),
+        STAND_IN_PAUSE="0.1",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "'runtime': 'openvino', 'threads': None, 'precision': 'fp32'" in done.stdout
+    rows = [line.split(",") for line in table.read_text().splitlines()[1:]]
+    dropped = [number for number, row in enumerate(rows) if float(row[7]) == 0]
+    assert len(rows) == len(decoded(out)[1]) == 24 and dropped and 0 not in dropped
+    assert f"dropped {len(dropped)} that came too fast" in done.stdout
+    assert f"dropped {len(dropped)}" in done.stderr
+    for number in dropped:
+        assert rows[number][1:7] == rows[number - 1][1:7]
+
+
+@pytest.mark.slow
 def test_help_is_instant(repo):
     code = "import sys; sys.argv = ['track.py', '--help']; import runpy\n"
     code += f"try: runpy.run_path({str(repo / 'tools/track.py')!r}, run_name='__main__')\n"
@@ -360,6 +396,94 @@ def test_what_cannot_be_met_is_refused_before_anything_is_loaded(clip, monkeypat
     with pytest.raises(ConfigError) as caught:
         track_video(Request(box=(1, 2, 30, 40), **request), never)
     assert flag in str(caught.value)
+
+
+def test_dropped_frames_are_drawn_and_marked(clip, tmp_path, monkeypatch):
+    """Frames 2 and 3 are dropped: they come with the box and the score of frame 1."""
+    drawn = []
+
+    def live(source, tracker, box, rate, *, keep, on_frame, rows, **more):
+        assert rate == 25 and keep
+        images = list(source)
+        follower = Follower(source, tracker, on_frame, rows)
+        follower.begin(0, images[0], box)
+        follower.go_on(1, images[1])
+        follower.go_on(4, images[4], [(2, images[2]), (3, images[3])])
+
+    def draw(image, box, *, found, caption):
+        drawn.append((box, caption.frame, caption.score))
+        return image
+
+    monkeypatch.setattr(track_video_module, "follow_live", live)
+    monkeypatch.setattr(track_video_module, "draw_result", draw)
+    box = tuple(map(float, first_box(clip).split(",")))
+    request = Request(str(clip / "clip.mp4"), box, tmp_path / "o.mp4", realtime=0.0)
+    track, _ = track_video(request, stand_in)
+    assert [frame for _, frame, _ in drawn] == [
+        "frame 0", "frame 1", "frame 2   dropped", "frame 3   dropped", "frame 4",
+    ]  # fmt: skip
+    assert drawn[2][0] == drawn[3][0] == drawn[1][0] and drawn[3][2] == drawn[1][2]
+    assert (track.seconds == 0).tolist() == [False, False, True, True, False]
+
+
+@pytest.mark.parametrize("realtime, rate", [(0.0, 25), (12.5, 12.5)])
+def test_a_stream_has_the_rate_asked_for_or_the_videos_own(clip, monkeypatch, realtime, rate):
+    asked = []
+    monkeypatch.setattr(
+        track_video_module,
+        "follow_live",
+        lambda source, tracker, box, rate, **more: asked.append((rate, more["keep"])),
+    )
+    request = Request(str(clip / "clip.mp4"), (1, 2, 30, 40), realtime=realtime)
+    track_video(request, stand_in)
+    assert asked == [(rate, False)]
+
+
+def test_a_source_without_a_rate_needs_one(clip):
+    with pytest.raises(ConfigError, match=r"(?s)star-1.*--realtime FPS"):
+        track_video(Request(str(clip / "star-1"), realtime=0.0), never)
+    source = open_source(clip / "star-1")
+    assert stream_of(source, 5.0) == (True, 5.0) and stream_of(source, None) == (False, None)
+
+
+def test_a_camera_is_always_live():
+    camera = object.__new__(video.CameraSource)
+    assert stream_of(camera, None) == stream_of(camera, 0.0) == (True, None)
+    with pytest.raises(ConfigError, match="--realtime"):
+        stream_of(camera, 30.0)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--realtime", "clip.mp4"], "before --realtime"),
+        (["clip.mp4", "--realtime", "0"], "more than 0"),
+        (["clip.mp4", "--realtime", "nan"], "more than 0"),
+        (["clip.mp4", "--precision", "int8"], "--precision"),
+        (["clip.mp4", "--runtime", "tflite"], "--runtime"),
+    ],
+)
+def test_options_that_are_none(repo, monkeypatch, capsys, options, message):
+    monkeypatch.setattr(sys, "argv", ["track.py", *options])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(repo / "tools/track.py"))["parse"]()
+    assert caught.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_the_summary_counts_what_was_tracked():
+    track = Track(
+        np.zeros((5, 4)), np.ones(5), np.array([1, 1, 0, 0, 1], bool),
+        np.array([9.0, 0.5, 0.0, 0.0, 0.25]),
+    )  # fmt: skip
+    assert summary(track, 2.5, live=True) == (
+        "5 frames, found in 3, lost in 2; dropped 2 that came too fast; tracker 375.0 ms a frame "
+        "(median, 3 frames/s); end to end 2.0 frames/s"
+    )
+    none = Track(np.zeros((2, 4)), np.ones(2), np.ones(2, bool), np.array([9.0, 0.5]))
+    assert "found in all; none dropped; tracker 500.0 ms" in summary(none, 1, live=True)
+    assert "dropped" not in summary(none, 1)
+    first = Track(np.zeros((1, 4)), np.ones(1), np.ones(1, bool), np.array([9.0]))
+    assert summary(first, 1) == "1 frames, found in all; end to end 1.0 frames/s"
 
 
 def test_outputs_are_checked_without_being_made(tmp_path):

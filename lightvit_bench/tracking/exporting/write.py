@@ -25,17 +25,29 @@ from lightvit_bench.errors import CheckpointError, ConfigError, near_matches
 from lightvit_bench.onnx_files import onnx_graph
 from lightvit_bench.tracking.exporting.crops import FrameCrop, spread
 from lightvit_bench.tracking.exporting.graph import FrameGraph, TemplateGraph
-from lightvit_bench.tracking.exporting.parity import Parity, compare
+from lightvit_bench.tracking.exporting.parity import Bounds, Parity, compare
 from lightvit_bench.tracking.files import load_tracker, shipped_weights
 from lightvit_bench.tracking.network import OneStreamTracker
 from lightvit_bench.tracking.runtimes.base import OUTPUTS
-from lightvit_bench.tracking.runtimes.exported import KEY, PRECISIONS, TEMPLATE_KEY, Exported
+from lightvit_bench.tracking.runtimes.exported import (
+    KEY,
+    PRECISIONS,
+    SEAL_KEY,
+    TEMPLATE_KEY,
+    Exported,
+    seal,
+)
 from lightvit_bench.tracking.runtimes.load import load_model, require
 from lightvit_bench.writing import whole_file
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml"}
-# The largest difference of a box's edge from PyTorch's, in pixels of the frame, and the mean one.
-BOUNDS = {"fp32": (0.05, 0.01), "bf16": (10.0, 0.5), "int8": (20.0, 1.0)}
+# How far boxes may be from PyTorch's. The shipped weights have 0.0001 px in fp32 and mean overlaps
+# of 0.987 to 0.989 in bf16 and 0.980 to 0.984 in int8, which cost less than 1 of 100 in AUC.
+BOUNDS = {
+    "fp32": Bounds(max_px=0.05, mean_px=0.01),
+    "bf16": Bounds(overlap=0.97),
+    "int8": Bounds(overlap=0.95),
+}
 CALIBRATION = 120  # crops
 
 
@@ -102,7 +114,7 @@ def export_model(
         size=0,
         made_with=_versions(format, precision),
     )
-    bounds = BOUNDS[precision] if bound_px is None else (bound_px, bound_px)
+    bounds = BOUNDS[precision] if bound_px is None else Bounds(bound_px, bound_px)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}.") as folder:
         # Written, loaded and compared aside; what does not hold never has the name asked for.
@@ -124,10 +136,10 @@ def export_model(
             )
             parts = replace(parts, frame=main)
         about, parity = judged(parts, replace(about, kept_float=kept))
-        if parity.max_px > bounds[0] or parity.mean_px > bounds[1]:
+        if bounds.excess(parity) > 1:
             raise CheckpointError(
                 f"the tracker was not exported: {parity}.",
-                bound=f"{bounds[0]:g} px at most, {bounds[1]:g} px in the mean",
+                bound=str(bounds),
                 set="--bound PX to accept it, or another --precision",
             )
         told = {name: round(value, 6) for name, value in asdict(parity).items()}
@@ -199,8 +211,10 @@ def _save_onnx(parts: Parts, path: Path, about: Exported) -> Exported:
     content = model.SerializeToString()
     about = replace(about, weights=hashlib.sha256(content).hexdigest(), size=len(content))
     behind = onnx.ModelProto()
-    embedding = base64.b64encode(parts.template.SerializeToString()).decode()
-    for key, value in ((KEY, about.to_json()), (TEMPLATE_KEY, embedding)):
+    embedding, told = base64.b64encode(parts.template.SerializeToString()), about.to_json()
+    for key, value in (
+        (KEY, told), (TEMPLATE_KEY, embedding.decode()), (SEAL_KEY, seal(told, embedding))
+    ):  # fmt: skip
         entry = behind.metadata_props.add()
         entry.key, entry.value = key, value
     with whole_file(path) as aside:
@@ -211,6 +225,8 @@ def _save_onnx(parts: Parts, path: Path, about: Exported) -> Exported:
 def _save_openvino(parts: Parts, path: Path, about: Exported) -> Exported:
     """Write NAME.xml and NAME.bin: both parts in one model, which loading takes apart again."""
     import openvino as ov
+
+    from lightvit_bench.tracking.runtimes.openvino_model import network_of
 
     frame, template = parts.frame.clone(), parts.template
     if about.batch:
@@ -223,8 +239,10 @@ def _save_openvino(parts: Parts, path: Path, about: Exported) -> Exported:
     ov.save_model(whole, path, compress_to_fp16=False)
     weights = path.with_suffix(".bin")
     about = replace(about, weights=sha256(weights), size=weights.stat().st_size)
-    whole.set_rt_info(about.to_json(), KEY)
-    ov.save_model(whole, path, compress_to_fp16=False)  # the same weights
+    told = about.to_json()
+    whole.set_rt_info(told, KEY)
+    whole.set_rt_info(seal(told, network_of(path)), SEAL_KEY)
+    ov.save_model(whole, path, compress_to_fp16=False)  # the same weights and network
     return about
 
 

@@ -32,6 +32,12 @@ def checked_threads(threads: int | None) -> int:
     return threads
 
 
+def is_input(given: np.ndarray, own: np.ndarray) -> bool:
+    """Whether an array is a network's own input, as a whole, and need not be copied there."""
+    first = 0 if len(own) > 1 else 1  # of a single entry, numpy may say any stride
+    return given.ctypes.data == own.ctypes.data and given.strides[first:] == own.strides[first:]
+
+
 class ExportedModel:
     """A `tracker.Model` of an exported file. A subclass computes `_embed` and `_run`.
 
@@ -39,10 +45,12 @@ class ExportedModel:
         spec: the file's `Exported`; settings: its settings.
         runtime, version, precision, threads: what computes, and how.
         buffer: (S, S, 3) uint8, the network's own input for one target.
+        batches: how many targets are worth computing at once, largest first.
     """
 
     runtime = ""
     version = ""
+    batches: tuple[int, ...] = (1,)
 
     def __init__(self, about: Exported, threads: int, precision: str):
         self.spec, self.settings = about, about.settings

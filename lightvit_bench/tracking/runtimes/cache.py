@@ -142,21 +142,21 @@ def cache_folder() -> Path:
 
 
 def own_precision() -> str:
-    """The precision in which OpenVINO computes by itself: "bf16" on a CPU made for it."""
+    """The faster precision of OpenVINO on this CPU: "bf16" where the CPU has it."""
     import openvino as ov
 
-    # Not its capabilities: it can imitate bf16 on other CPUs, which is slow.
-    hint = ov.Core().get_property("CPU", "INFERENCE_PRECISION_HINT")
-    return "bf16" if hint == ov.Type.bf16 else "fp32"
+    from lightvit_bench.tracking.runtimes.openvino_model import has_bfloat16
+
+    return "bf16" if has_bfloat16(ov.Core()) else "fp32"
 
 
 def require_torch(weights: Path | None) -> None:
     """`MissingDataError` unless PyTorch is installed, which weights need."""
     if importlib.util.find_spec("torch") is None:
-        name = "the weights that come with the package" if weights is None else weights.name
+        name = "the package's own weights" if weights is None else weights.name
         raise MissingDataError(
-            f"PyTorch is not installed, and without it {name} can be neither computed nor exported.",
-            do="pip install 'lightvit_bench[torch]'",
+            f"without PyTorch, {name} can be neither computed nor exported.",
+            do="pip install lightvit_bench   (from a checkout: make install)",
             **{"or": "give a tracker that tools/export.py made elsewhere: NAME.xml or NAME.onnx"},
         )
 
@@ -188,7 +188,7 @@ def _from_cache(
 
 def _key(weights: Path | None, runtime: str) -> str:
     """What tells exported files apart, for the name of a folder."""
-    path = Path(str(package_files("lightvit_bench") / _SHIPPED)) if weights is None else weights
+    path = shipped() if weights is None else weights
     if not path.is_file():
         raise CheckpointError("there is no such file of weights.", looked_for=str(path))
     made_of = {
@@ -199,6 +199,11 @@ def _key(weights: Path | None, runtime: str) -> str:
     }
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
     return f"{path.stem}-{runtime}-{digest[:16]}"
+
+
+def shipped() -> Path:
+    """The file of weights that comes with the package."""
+    return Path(str(package_files("lightvit_bench") / _SHIPPED))
 
 
 def _export(weights: Path | None, runtime: str, out: Path) -> None:

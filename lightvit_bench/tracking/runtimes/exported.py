@@ -16,6 +16,7 @@ from lightvit_bench.tracking.checks import check_kind, check_number, check_whole
 KIND = "exported-tracker"
 FORMAT_VERSION = 1
 KEY = "lightvit_bench"  # of the JSON in the metadata
+SEAL_KEY = "lightvit_bench.seal"  # of `seal`
 TEMPLATE_KEY = "lightvit_bench.template"  # of the template's part, base64, in an ONNX file
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -148,6 +149,25 @@ def check_weights(path: Path, about: Exported) -> None:
     if left or digest.hexdigest() != about.weights:
         raise CheckpointError(
             "the exported tracker is damaged: its weights are not those that were written.",
+            file=str(path),
+            do="copy or export it again",
+        )
+
+
+def seal(text: str, *parts: bytes) -> str:
+    """SHA-256 of the JSON and of what else `check_weights` does not cover."""
+    digest = hashlib.sha256(text.encode())
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def check_seal(path: Path, told: str | None, text: str, *parts: bytes) -> None:
+    """`CheckpointError` unless a file's `seal` is the one that was written."""
+    if told != seal(text, *parts):
+        raise CheckpointError(
+            "the exported tracker is damaged: its network or what it says about itself is not what "
+            "was written.",
             file=str(path),
             do="copy or export it again",
         )

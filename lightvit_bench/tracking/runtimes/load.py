@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from lightvit_bench.errors import CheckpointError, ConfigError, MissingDataError, near_matches
 from lightvit_bench.tracking.answers import Model
-from lightvit_bench.tracking.runtimes.exported import PRECISIONS
 
 
 class Runtime(NamedTuple):
@@ -23,6 +22,8 @@ class Runtime(NamedTuple):
     extra: str
     suffix: str
 
+
+FLOATS = ("fp32", "bf16")  # int8 is made at export
 
 # The fastest first.
 RUNTIMES = {
@@ -65,9 +66,11 @@ def load_model(
     name = runtime or of_file
     if name not in RUNTIMES:
         raise ConfigError(f"there is no runtime {name!r}.", near=near_matches(name, RUNTIMES))
-    if precision not in (None, *PRECISIONS):
+    if precision not in (None, *FLOATS):
         raise ConfigError(
-            f"there is no precision {precision!r}.", near=near_matches(precision, PRECISIONS)
+            f"a file is not computed in {precision!r}.",
+            takes=", ".join(FLOATS),
+            int8="tools/export.py --precision int8",
         )
     if name != of_file:
         raise ConfigError(
