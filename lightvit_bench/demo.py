@@ -15,8 +15,8 @@ from lightvit_bench.data.seg_folder import find_pairs, scan
 from lightvit_bench.metrics.segmentation import SegScores, commonest_class_scores
 from lightvit_bench.openmmlab.checkpoints import latest_checkpoint, run_checkpoints
 from lightvit_bench.openmmlab.run import test, train
-from lightvit_bench.tracking.demo import DemoTrack, track_demo
 from lightvit_bench.tracking.files import load_tracker_model
+from lightvit_bench.tracking.watching.demo import DemoTrack, track_demo
 
 MARK = ".made_by_demo"  # in a work dir: what lies there may be made anew
 DATA = Path("data/demo/ADEChallengeData2016")  # where the configs look

@@ -36,7 +36,7 @@ def main() -> None:
     import torch
 
     from lightvit_bench.compat import keep_freed_memory
-    from lightvit_bench.tracking import bench_pairs
+    from lightvit_bench.tracking.training import bench_pairs
 
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -57,9 +57,9 @@ def main() -> int:
             words[at - 1 : at + 1] = [f"--box={words[at]}"]
     args = parser.parse_args(words)
 
-    from lightvit_bench.tracking.bench_inputs import Request
-    from lightvit_bench.tracking.bench_latency import bench
-    from lightvit_bench.tracking.bench_report import report, write_records
+    from lightvit_bench.tracking.latency.bench import bench
+    from lightvit_bench.tracking.latency.inputs import Request
+    from lightvit_bench.tracking.latency.report import report, write_records
 
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in vars(args).items()}
     outcome = bench(Request(**given), lambda line: print(line, file=sys.stderr, flush=True))
@@ -71,7 +71,7 @@ def main() -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--case"] and len(sys.argv) == 3:
-        from lightvit_bench.tracking.bench_cases import run_case
+        from lightvit_bench.tracking.latency.cases import run_case
 
         sys.exit(run_case(sys.argv[2], BEGAN))
     from lightvit_bench.errors import run_cli

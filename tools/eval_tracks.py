@@ -88,7 +88,7 @@ def main() -> None:
 
 def named(arguments: list[str]) -> dict[str, Path]:
     """Tracker -> folder. A folder that exists is one, with an equals sign in its name too."""
-    from lightvit_bench.tracking.judge import tracker_name
+    from lightvit_bench.tracking.judging.judge import tracker_name
 
     folders: dict[str, Path] = {}
     for argument in arguments:
@@ -109,8 +109,8 @@ def judge(args: argparse.Namespace) -> None:
     from lightvit_bench.data.box_files import write_text
     from lightvit_bench.data.lasot_annotations import LasotAnnotations, parse_names
     from lightvit_bench.data.roots import resolve_root
-    from lightvit_bench.tracking.judge import judge_folder
-    from lightvit_bench.tracking.plots import best_first, write_report
+    from lightvit_bench.tracking.judging.judge import judge_folder
+    from lightvit_bench.tracking.judging.plots import best_first, write_report
 
     folders = named(args.results)
     truth = LasotAnnotations(resolve_root(args.annotations))
@@ -166,7 +166,7 @@ def sequences_of(name: str, path: str, split: str):
 
 def judge_val(args: argparse.Namespace) -> None:
     from lightvit_bench.metrics.got10k import PROTOCOL
-    from lightvit_bench.tracking.judge import judge_got10k
+    from lightvit_bench.tracking.judging.judge import judge_got10k
 
     sequences = sequences_of("got10k", args.annotations, "val")
     found = {name: judge_got10k(f, sequences)[0] for name, f in named(args.results).items()}
@@ -198,9 +198,9 @@ def submit(args: argparse.Namespace) -> None:
         raise BadDataError("one folder of results makes a submission.", given=args.results)
     (folder,) = named(args.results).values()
     if server == "got10k":
-        from lightvit_bench.tracking.submission import write_got10k as write
+        from lightvit_bench.tracking.judging.submission import write_got10k as write
     elif server == "trackingnet":
-        from lightvit_bench.tracking.submission import write_trackingnet as write
+        from lightvit_bench.tracking.judging.submission import write_trackingnet as write
     else:
         raise ConfigError(f"no server {server!r} is known.", known="got10k, trackingnet")
     count = write(folder, sequences_of(server, args.annotations, "test"), out)

@@ -46,15 +46,15 @@ def main() -> int:
     import tempfile
     from pathlib import Path
 
-    from lightvit_bench.tracking import bench_soak
-    from lightvit_bench.tracking.bench_cases import (
+    from lightvit_bench.tracking.latency import soak as bench_soak
+    from lightvit_bench.tracking.latency.cases import (
         EAGER,
         EXPORTED,
         Job,
         about_tracker,
         open_tracker,
     )
-    from lightvit_bench.tracking.bench_inputs import Request, check_request, prepare
+    from lightvit_bench.tracking.latency.inputs import Request, check_request, prepare
 
     request = Request(threads=(args.threads,), video=args.video, box=args.box)
     check_request(request)

@@ -104,7 +104,7 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     args = parse()
 
-    from lightvit_bench.tracking.track_video import Request, track_video
+    from lightvit_bench.tracking.watching.track_video import Request, track_video
 
     def load():
         if args.threads is not None:

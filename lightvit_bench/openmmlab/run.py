@@ -99,7 +99,7 @@ def _prepare(cfg: Config, found: tuple[Path, dict] | None) -> list[Hook]:
 
         return prepare_pretraining(cfg, found)
     if is_tracking(cfg):
-        from lightvit_bench.tracking.prepare import prepare_tracking
+        from lightvit_bench.tracking.training.prepare import prepare_tracking
 
         return prepare_tracking(cfg, found)
     if found or cfg.get("load_from"):
@@ -126,7 +126,7 @@ def test(
     Args:
         out: folder for the predictions (label PNGs in the data set's own ids; a tracker's boxes).
         show_dir: folder for overlays of image, truth and prediction.
-        tracker_options: of `tracking.run_config.test_tracking`, for the config of a tracker.
+        tracker_options: of `tracking.running.config.test_tracking`, for the config of a tracker.
 
     Raises:
         CheckpointError: the checkpoint is absent, unsafe, or does not fit in every weight.
@@ -140,7 +140,7 @@ def test(
         )
     cfg.work_dir = work_dir or cfg.get("work_dir") or _default_work_dir(config)
     if is_tracking(cfg):
-        from lightvit_bench.tracking.run_config import refuse_options, test_tracking
+        from lightvit_bench.tracking.running.config import refuse_options, test_tracking
 
         refuse_options(show_dir=show_dir, launcher=launcher)
         return test_tracking(cfg, checkpoint, out=out, **(tracker_options or {}))

@@ -18,9 +18,13 @@ from lightvit_bench.bench.record import read_records
 from lightvit_bench.bench.tables import tracking_cpu
 from lightvit_bench.bench.track_runs import TrackRun
 from lightvit_bench.errors import BadDataError, ConfigError
-from lightvit_bench.tracking import bench_cases, bench_latency, bench_soak
-from lightvit_bench.tracking.bench_cases import EAGER, EXPORTED, MIL, Clip, Job
-from lightvit_bench.tracking.bench_inputs import (
+from lightvit_bench.tracking.files import save_tracker
+from lightvit_bench.tracking.latency import bench as bench_latency
+from lightvit_bench.tracking.latency import cases as bench_cases
+from lightvit_bench.tracking.latency import soak as bench_soak
+from lightvit_bench.tracking.latency.bench import bench, cores_for, report_of, run_child
+from lightvit_bench.tracking.latency.cases import EAGER, EXPORTED, MIL, Clip, Job
+from lightvit_bench.tracking.latency.inputs import (
     Entry,
     Request,
     check_request,
@@ -28,8 +32,7 @@ from lightvit_bench.tracking.bench_inputs import (
     entries_of,
     prepare,
 )
-from lightvit_bench.tracking.bench_latency import bench, cores_for, report_of, run_child
-from lightvit_bench.tracking.bench_report import (
+from lightvit_bench.tracking.latency.report import (
     box_figures,
     edges_apart,
     over_rounds,
@@ -38,7 +41,6 @@ from lightvit_bench.tracking.bench_report import (
     values_of,
     write_records,
 )
-from lightvit_bench.tracking.files import save_tracker
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
 
 BOX = (20.0, 16.0, 24.0, 20.0)
@@ -222,7 +224,7 @@ def test_mil_has_no_network_and_imports_nothing_heavy(clip):
 def test_what_libraries_print_is_no_report(clip, tmp_path):
     """Only the report is on stdout, whatever is printed there by whom."""
     program = (
-        "import os, sys, time; from lightvit_bench.tracking import bench_cases as b\n"
+        "import os, sys, time; from lightvit_bench.tracking.latency import cases as b\n"
         "def work(job, began):\n"
         "    print('hello'); os.write(1, b'from C\\n'); return {'what': job.what}\n"
         "b.work = work; sys.exit(b.run_case(sys.argv[1], time.perf_counter()))"
@@ -491,7 +493,7 @@ def test_a_folder_becomes_a_video_and_a_set(asked, sequence, tmp_path):
 
 
 def test_without_data_a_video_is_made(tmp_path, monkeypatch):
-    from lightvit_bench.tracking import bench_inputs
+    from lightvit_bench.tracking.latency import inputs as bench_inputs
 
     demo = {"sequences": 2, "frames": 3, "seed": 0, "size": (96, 64)}
     monkeypatch.setattr(bench_inputs, "DEMO", demo)

@@ -18,7 +18,7 @@ from lightvit_bench.errors import CheckpointError, ConfigError
 from lightvit_bench.tracking.answers import Settings
 from lightvit_bench.tracking.export import export_tracker, in_brief, made_with
 from lightvit_bench.tracking.files import load_tracker
-from lightvit_bench.tracking.prepare import MadeWith
+from lightvit_bench.tracking.training.prepare import MadeWith
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """

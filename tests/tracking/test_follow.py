@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lightvit_bench.errors import BadDataError
-from lightvit_bench.tracking.follow import (
+from lightvit_bench.tracking.watching.follow import (
     Interrupts,
     Progress,
     Rows,

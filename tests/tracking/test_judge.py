@@ -12,7 +12,7 @@ from lightvit_bench.data.lasot_annotations import LasotAnnotations
 from lightvit_bench.data.sequence import Annotation, Sequence
 from lightvit_bench.errors import BadDataError, MissingDataError
 from lightvit_bench.metrics import lasot
-from lightvit_bench.tracking.judge import (
+from lightvit_bench.tracking.judging.judge import (
     annotations_of,
     judge_boxes,
     judge_folder,

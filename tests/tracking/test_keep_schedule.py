@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lightvit_bench.tracking.schedule import KeepSchedule
+from lightvit_bench.tracking.training.schedule import KeepSchedule
 
 
 def test_ostracks_numbers():

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lightvit_bench.errors import BadDataError
-from lightvit_bench.tracking.follow import Rows
-from lightvit_bench.tracking.live import Ahead, follow_live
+from lightvit_bench.tracking.watching.follow import Rows
+from lightvit_bench.tracking.watching.live import Ahead, follow_live
 
 BOX = (5.0, 6.0, 7.0, 8.0)
 
@@ -270,7 +270,7 @@ def test_it_decodes_a_little_ahead_and_no_more():
 
 
 def test_frames_that_wait_to_be_drawn_do_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr("lightvit_bench.tracking.live._MOST", 3 * 48)
+    monkeypatch.setattr("lightvit_bench.tracking.watching.live._MOST", 3 * 48)
     got, reached = [], threading.Event()
 
     def source():

@@ -7,7 +7,7 @@ import pytest
 
 from lightvit_bench.data.sequence import Annotation, Sequence
 from lightvit_bench.errors import BadDataError, ConfigError
-from lightvit_bench.tracking.pair_sampler import PairSampler, causal_frames
+from lightvit_bench.tracking.training.pair_sampler import PairSampler, causal_frames
 
 
 def sequence(name, visible, dataset="set", still=False):

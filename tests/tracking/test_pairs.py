@@ -7,9 +7,9 @@ import pytest
 
 from lightvit_bench.data.sequence import Annotation, Sequence
 from lightvit_bench.errors import BadDataError
-from lightvit_bench.tracking.augment import JointAugmentation
 from lightvit_bench.tracking.crops import box_to_frame
-from lightvit_bench.tracking.pairs import TrackingPairs, box_in_crop, jittered
+from lightvit_bench.tracking.training.augment import JointAugmentation
+from lightvit_bench.tracking.training.pairs import TrackingPairs, box_in_crop, jittered
 
 HEIGHT, WIDTH, FRAMES = 300, 400, 30
 
@@ -112,7 +112,8 @@ def joint_only(monkeypatch, **fixed):
     """Samples of pairs for which the joint draw is fixed and each crop stays as it is cut."""
     monkeypatch.setattr(JointAugmentation, "draw", classmethod(lambda cls, rng: cls(**fixed)))
     monkeypatch.setattr(
-        "lightvit_bench.tracking.pairs.augmented_crop", lambda rng, patch, box: (patch, box)
+        "lightvit_bench.tracking.training.pairs.augmented_crop",
+        lambda rng, patch, box: (patch, box),
     )
     data = pairs(Halves(), centre_jitter=0.5)
     return [data[number] for number in range(10)]

@@ -12,8 +12,8 @@ import pytest
 
 from lightvit_bench.errors import BadDataError
 from lightvit_bench.metrics import lasot
-from lightvit_bench.tracking.judge import judge_boxes
-from lightvit_bench.tracking.plots import (
+from lightvit_bench.tracking.judging.judge import judge_boxes
+from lightvit_bench.tracking.judging.plots import (
     CURVES,
     best_first,
     plot_curves,

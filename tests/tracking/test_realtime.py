@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lightvit_bench.errors import BadDataError, ConfigError
-from lightvit_bench.tracking.follow import follow
-from lightvit_bench.tracking.realtime import realtime_boxes, schedule, track_realtime
+from lightvit_bench.tracking.running.realtime import realtime_boxes, schedule, track_realtime
+from lightvit_bench.tracking.watching.follow import follow
 
 
 class Counting:

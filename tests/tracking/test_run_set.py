@@ -21,10 +21,15 @@ from lightvit_bench.data.frame_folder import open_folder
 from lightvit_bench.data.lasot import test_names as lasot_test_names
 from lightvit_bench.data.sequence import Annotation, Sequence
 from lightvit_bench.errors import BadDataError, ConfigError, UserError
-from lightvit_bench.tracking.run_folder import finished, identity_of, names_digest
-from lightvit_bench.tracking.run_judge import check_truth, judge_set, speed_of, write_submission
-from lightvit_bench.tracking.run_report import finish
-from lightvit_bench.tracking.run_set import SetProgress, check_sequences, run_set
+from lightvit_bench.tracking.running.folder import finished, identity_of, names_digest
+from lightvit_bench.tracking.running.judged import (
+    check_truth,
+    judge_set,
+    speed_of,
+    write_submission,
+)
+from lightvit_bench.tracking.running.report import finish
+from lightvit_bench.tracking.running.sets import SetProgress, check_sequences, run_set
 
 H, W = 24, 32
 LENGTHS = {"cup-1": 5, "cup-2": 9, "hat-1": 7, "hat-2": 6}

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
-from lightvit_bench.tracking.start import mimetic_start
+from lightvit_bench.tracking.training.start import mimetic_start
 from lightvit_bench.vit import VisionTransformer
 
 PRESET = "vit_tiny_p16_h12"

@@ -8,7 +8,7 @@ import pytest
 from lightvit_bench.data.box_files import write_boxes, write_times
 from lightvit_bench.data.sequence import Annotation, Sequence
 from lightvit_bench.errors import BadDataError, MissingDataError
-from lightvit_bench.tracking.submission import write_got10k, write_trackingnet
+from lightvit_bench.tracking.judging.submission import write_got10k, write_trackingnet
 
 FIRST = [10.25, 20.5, 30.125, 40]
 

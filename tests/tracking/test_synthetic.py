@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError
-from lightvit_bench.tracking.synthetic import MIX, SyntheticPairs
-from lightvit_bench.tracking.synthetic_regions import propose
-from lightvit_bench.tracking.synthetic_render import (
+from lightvit_bench.tracking.synthetic.pairs import MIX, SyntheticPairs
+from lightvit_bench.tracking.synthetic.regions import propose
+from lightvit_bench.tracking.synthetic.render import (
     FAR,
     Camera,
     Light,
@@ -23,8 +23,8 @@ from lightvit_bench.tracking.synthetic_render import (
     random_pose,
     warp,
 )
-from lightvit_bench.tracking.synthetic_scene import Painter
-from lightvit_bench.tracking.synthetic_sources import (
+from lightvit_bench.tracking.synthetic.scene import Painter
+from lightvit_bench.tracking.synthetic.sources import (
     Photos,
     blob,
     cut,
@@ -32,7 +32,7 @@ from lightvit_bench.tracking.synthetic_sources import (
     photos_below,
     rectangle,
 )
-from lightvit_bench.tracking.synthetic_stock import Target
+from lightvit_bench.tracking.synthetic.stock import Target
 
 GREEN = (20, 250, 20)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lightvit_bench.tracking.augment import (
+from lightvit_bench.tracking.training.augment import (
     JointAugmentation,
     augmented_crop,
     brightened,

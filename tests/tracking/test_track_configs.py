@@ -12,9 +12,9 @@ from tiny_tracking import run, write_all
 from lightvit_bench.errors import ConfigError
 from lightvit_bench.openmmlab.config import load_config
 from lightvit_bench.openmmlab.model import build_model
-from lightvit_bench.tracking import augment, losses
-from lightvit_bench.tracking.prepare import settle_epochs
-from lightvit_bench.tracking.schedule import KeepSchedule
+from lightvit_bench.tracking.training import augment, losses
+from lightvit_bench.tracking.training.prepare import settle_epochs
+from lightvit_bench.tracking.training.schedule import KeepSchedule
 
 ROOT = Path(__file__).resolve().parents[2]
 LASOT = sorted(path.stem for path in (ROOT / "configs/lasot").glob("*.py"))

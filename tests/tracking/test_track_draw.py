@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from lightvit_bench.errors import BadDataError
-from lightvit_bench.tracking.draw import FOUND, LOST, TRUTH, Caption, draw_result
-from lightvit_bench.tracking.follow import Track
-from lightvit_bench.tracking.strip import strip, write_strip
+from lightvit_bench.tracking.watching.draw import FOUND, LOST, TRUTH, Caption, draw_result
+from lightvit_bench.tracking.watching.follow import Track
+from lightvit_bench.tracking.watching.strip import strip, write_strip
 
 GREY = np.full((240, 320, 3), 128, np.uint8)
 BOX = (100.0, 80.0, 60.0, 50.0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightvit_bench.tracking.heads import Maps
-from lightvit_bench.tracking.losses import (
+from lightvit_bench.tracking.training.losses import (
     corners,
     focal_loss,
     gaussian_radius,

@@ -18,11 +18,11 @@ from lightvit_bench.data.demo_tracking import make_demo_sequences
 from lightvit_bench.errors import BadDataError, CheckpointError, ConfigError, MissingDataError
 from lightvit_bench.openmmlab import run as openmmlab_run
 from lightvit_bench.openmmlab.config import load_config
-from lightvit_bench.tracking import run_config
 from lightvit_bench.tracking.answers import Settings
 from lightvit_bench.tracking.export import export_tracker, made_with
 from lightvit_bench.tracking.files import load_tracker, read_tracker_manifest, save_tracker
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
+from lightvit_bench.tracking.running import config as run_config
 
 SPEC = dict(template_size=32, search_size=64, head_channels=16, eliminate=(1,))
 CONFIG = """
@@ -452,9 +452,7 @@ def test_an_exported_trackers_settings_are_its_own_and_test_sets(exported):
 
 
 def test_workers_of_exported_trackers_import_no_pytorch():
-    program = (
-        "import sys, lightvit_bench.tracking.run_exported, lightvit_bench.tracking.run_workers"
-    )
+    program = "import sys; from lightvit_bench.tracking.running import exported, workers"
     done = subprocess.run(
         [sys.executable, "-c", program + "; print('torch' in sys.modules)"],
         capture_output=True,

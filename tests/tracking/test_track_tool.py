@@ -19,9 +19,9 @@ from lightvit_bench.data.box_files import read_boxes, read_times
 from lightvit_bench.data.demo_tracking_scene import DemoScene
 from lightvit_bench.data.video import VideoWriter, open_source
 from lightvit_bench.errors import BadDataError, ConfigError
-from lightvit_bench.tracking import track_video as track_video_module
-from lightvit_bench.tracking.follow import Follower, Track, follow
-from lightvit_bench.tracking.track_video import (
+from lightvit_bench.tracking.watching import track_video as track_video_module
+from lightvit_bench.tracking.watching.follow import Follower, Track, follow
+from lightvit_bench.tracking.watching.track_video import (
     Request,
     check_request,
     stream_of,

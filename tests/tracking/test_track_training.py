@@ -13,12 +13,12 @@ from lightvit_bench.data import sequence as sequence_module
 from lightvit_bench.data.sequence import Annotation, Sequence
 from lightvit_bench.errors import BadDataError, CheckpointError, ConfigError, MissingDataError
 from lightvit_bench.openmmlab.config import load_config
-from lightvit_bench.tracking import bench_pairs
-from lightvit_bench.tracking.datasets import PairIoU, VideoPairs
 from lightvit_bench.tracking.files import save_tracker
-from lightvit_bench.tracking.model import Tracking
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
-from lightvit_bench.tracking.prepare import check_start
+from lightvit_bench.tracking.training import bench_pairs
+from lightvit_bench.tracking.training.datasets import PairIoU, VideoPairs
+from lightvit_bench.tracking.training.model import Tracking
+from lightvit_bench.tracking.training.prepare import check_start
 from lightvit_bench.vit import VisionTransformer
 from lightvit_bench.vit.position import resample_table
 
@@ -284,7 +284,7 @@ def test_the_share_is_the_schedules_in_training_alone(monkeypatch):
 
 def test_mixed_precision(config, tmp_path, monkeypatch):
     """--amp: the head computes in bfloat16 on a CPU; maps and losses stay float32."""
-    from lightvit_bench.tracking import model as model_module
+    from lightvit_bench.tracking.training import model as model_module
 
     monkeypatch.setattr("lightvit_bench.openmmlab.device.cpu_computes_bfloat16", lambda: True)
     seen, losses = [], model_module.tracking_losses

@@ -8,8 +8,8 @@ from lightvit_bench.data.frame_folder import open_folder
 from lightvit_bench.data.video import open_source
 from lightvit_bench.tracking.answers import ArrayMaps, FromMaps, Settings
 from lightvit_bench.tracking.baselines import UnmovedTracker
-from lightvit_bench.tracking.demo import track_demo
 from lightvit_bench.tracking.network import NetworkSpec
+from lightvit_bench.tracking.watching.demo import track_demo
 
 
 class Staying(FromMaps):

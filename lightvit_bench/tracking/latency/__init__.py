@@ -1,0 +1,7 @@
+"""Honest latency: tools/bench_track.py and tools/soak_track.py.
+
+bench, cases     the parent with its rounds, a child for each case
+inputs           models, videos, boxes
+report           tables and run records
+soak             many frames, and the memory they take
+"""
