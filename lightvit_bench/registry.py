@@ -21,5 +21,5 @@ from lightvit_bench.pretrain import (  # noqa: F401
     step,
 )
 from lightvit_bench.segmentation import datasets, neck, overlay, preprocessor  # noqa: F401
-from lightvit_bench.tracking.training import datasets as tracking_datasets
-from lightvit_bench.tracking.training import model as tracking_model
+from lightvit_bench.tracking.training import datasets as tracking_datasets  # noqa: F401
+from lightvit_bench.tracking.training import model as tracking_model  # noqa: F401

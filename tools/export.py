@@ -5,7 +5,7 @@ A tracker becomes a file that `Tracker.from_file` and tools/track.py take, witho
 other config (segmentation, detection) the encoder is exported, for batches of any size.
 
 examples:
-  tools/export.py tracker.safetensors tracker.xml                      # weights, or "shipped"
+  tools/export.py tracker.safetensors tracker.xml         # or "shipped": what comes with this
   tools/export.py configs/lasot/ostrack_dmae_tiny.py iter_140400.pth tracker.xml --precision int8 \\
       --sequences data/lasot
   tools/export.py configs/ade20k/upernet_dmae_tiny.py iter_160000.pth encoder.onnx --size 512,512
@@ -55,7 +55,7 @@ def parse() -> argparse.Namespace:
     tracker.add_argument("--sequences", metavar="FOLDER", help="real sequences to calibrate int8 "
                          "and to compare boxes on, one folder each (frames, groundtruth.txt); "
                          "made videos by default")  # fmt: skip
-    tracker.add_argument("--batch", type=batch, default=1, metavar="N", help="targets at once, or "
+    tracker.add_argument("--batch", type=batch, metavar="N", help="targets at once, or "
                          "'any' (1)")  # fmt: skip
     tracker.add_argument("--bound", type=float, metavar="PX", help="the largest difference of a "
                          "box's edge from PyTorch's that is accepted")  # fmt: skip
@@ -69,19 +69,35 @@ def parse() -> argparse.Namespace:
     return args
 
 
+def refuse(args: argparse.Namespace, what: str, *names: str) -> None:
+    """`ConfigError` where an option was given that says nothing to what is exported."""
+    from lightvit_bench.errors import ConfigError
+
+    given = [
+        f"--{name}" for name in names if getattr(args, name.replace("-", "_")) not in (None, [])
+    ]
+    if given:
+        raise ConfigError(f"{' and '.join(given)} is not for {what}.", do="leave it out")
+
+
 def main() -> None:
     """Export, and say what was written and how far it is from PyTorch."""
     args = parse()
     if args.config is None:
+        refuse(args, "a tracker's own file, which needs no config", "cfg-options")
         export_tracker(args, None if args.checkpoint == "shipped" else args.checkpoint)
         return
+    from lightvit_bench.errors import ConfigError
     from lightvit_bench.openmmlab.config import is_tracking, load_config
 
     cfg = load_config(args.config, args.cfg_options)
     if not is_tracking(cfg):
         export_encoder(args)
-    elif args.checkpoint.endswith(".safetensors"):
-        export_tracker(args, args.checkpoint)
+    elif args.checkpoint == "shipped" or args.checkpoint.endswith(".safetensors"):
+        raise ConfigError(
+            f"{args.checkpoint} says itself how it is built; a config would not be asked.",
+            do=f"tools/export.py {args.checkpoint} {args.out}",
+        )
     else:
         from lightvit_bench.tracking.export import export_tracker as from_run
 
@@ -92,6 +108,7 @@ def main() -> None:
 
 
 def export_tracker(args: argparse.Namespace, weights: str | Path | None) -> None:
+    refuse(args, "trackers", "size", "images")
     from lightvit_bench.tracking.exporting.crops import crops_of
     from lightvit_bench.tracking.exporting.write import export_model, in_brief
 
@@ -101,7 +118,7 @@ def export_tracker(args: argparse.Namespace, weights: str | Path | None) -> None
         crops_of(weights, args.sequences),
         format=args.format,
         precision=args.precision,
-        batch=args.batch,
+        batch=1 if args.batch is None else args.batch,
         bound_px=args.bound,
         overwrite=args.force,
     )
@@ -113,6 +130,7 @@ def export_encoder(args: argparse.Namespace) -> None:
     from lightvit_bench.openmmlab.export_encoder import export_encoder as export
     from lightvit_bench.openmmlab.export_encoder import in_brief
 
+    refuse(args, "the encoders of other models", "sequences", "batch", "bound")
     if args.precision != "fp32":
         raise ConfigError(
             f"encoders are exported in fp32, not in {args.precision}.",

@@ -20,6 +20,7 @@ from lightvit_bench.data.frames import IMAGE_SUFFIXES, natural
 from lightvit_bench.data.seg_check import picture_problem
 from lightvit_bench.errors import BadDataError, CheckpointError, MissingDataError
 from lightvit_bench.openmmlab.backbone import EncoderBackbone
+from lightvit_bench.openvino_core import core
 
 PICTURES = 3  # the first is run alone, then all as a batch
 # Largest difference of an entry that is let pass, over the standard deviation of its map. ViT-Tiny
@@ -77,7 +78,7 @@ def _start_openvino(package: ModuleType, path: Path) -> Session:
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    model = package.Core().compile_model(path, "CPU", wishes)
+    model = core().compile_model(path, "CPU", wishes)
     return lambda images: list(model(images).to_tuple())
 
 

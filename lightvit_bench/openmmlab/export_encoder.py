@@ -43,6 +43,7 @@ from lightvit_bench.openmmlab.fixed_encoder import (
     fixed_encoder,
     relative_positions,
 )
+from lightvit_bench.openvino_core import core
 from lightvit_bench.vit import get_preset
 from lightvit_bench.writing import whole_file
 
@@ -323,7 +324,7 @@ def _to_openvino(path: Path, metadata: dict) -> Path:
     """Write NAME.xml and NAME.bin beside NAME.onnx, in float32."""
     import openvino
 
-    model = openvino.Core().read_model(path)
+    model = core().read_model(path)
     model.set_rt_info(json.dumps(metadata), [KEY])
     openvino.save_model(model, path.with_suffix(".xml"), compress_to_fp16=False)
     return path.with_suffix(".xml")

@@ -131,11 +131,12 @@ def batches(model: Model, targets: int) -> list[int]:
     """How many targets a model computes at once, call by call, as 4, 2, 1 for seven.
 
     The sizes are few (`ExportedModel.batches`): each costs memory and, once, time. Models that
-    compute single targets alone do so; one that was exported for several at once is given all.
+    compute single targets alone do so; one that was exported for several at once is given as many.
     """
     can = getattr(model, "can_batch", lambda count: count == 1)
-    if targets > 1 and can(targets) and not can(1):
-        return [targets]
+    fixed = getattr(model.spec, "batch", 0)
+    if fixed > 1 and not can(fixed + 1):
+        return [min(fixed, targets - done) for done in range(0, targets, fixed)]
     sizes = [size for size in getattr(model, "batches", ()) if size > 1 and can(size)]
     made: list[int] = []
     while targets:

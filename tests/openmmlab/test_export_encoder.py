@@ -19,6 +19,7 @@ from lightvit_bench.openmmlab.backbone import HieraBackbone, ViTBackbone
 from lightvit_bench.openmmlab.encoder_parity import load_pictures
 from lightvit_bench.openmmlab.export_encoder import export_encoder, in_brief
 from lightvit_bench.openmmlab.fixed_encoder import fixed_encoder
+from lightvit_bench.openvino_core import core
 from lightvit_bench.vit import VisionTransformer
 
 MEAN, STD = [120.0, 110.0, 100.0], [58.0, 57.0, 56.0]
@@ -192,11 +193,10 @@ def test_hiera_whose_patches_overlap(tmp_path):
 
 def test_openvino(tmp_path, tiny_config):
     """A whole config of mmsegmentation, with weights that are random."""
-    import openvino
 
     def run(path, images):
         hints = {"INFERENCE_PRECISION_HINT": "f32"}
-        return list(openvino.Core().compile_model(path, "CPU", hints)(images).to_tuple())
+        return list(core().compile_model(path, "CPU", hints)(images).to_tuple())
 
     built = []
 
@@ -213,7 +213,7 @@ def test_openvino(tmp_path, tiny_config):
     assert done.megabytes == pytest.approx(sum(p.stat().st_size for p in tmp_path.iterdir()) / 1e6)
     assert (done.checkpoint, done.sha256) == ("random", None)
     assert "rel_pos=False" in done.note and done.note in in_brief(done)  # its tables are zero
-    model = openvino.Core().read_model(tmp_path / "x.xml")
+    model = core().read_model(tmp_path / "x.xml")
     found = json.loads(model.get_rt_info(["lightvit_bench"]).astype(str))
     assert (found["kind"], found["size"], found["heads"]) == ("encoder", [64, 64], 4)
     assert model.input("image").partial_shape.to_string() == "[?,64,64,3]"

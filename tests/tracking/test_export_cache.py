@@ -13,6 +13,7 @@ import pytest
 from tiny_export import tiny, traced_once
 
 from lightvit_bench.errors import CheckpointError, ConfigError, MissingDataError
+from lightvit_bench.openvino_core import core
 from lightvit_bench.tracking.files import shipped_weights
 from lightvit_bench.tracking.runtimes import cache
 from lightvit_bench.tracking.runtimes.cache import exported_for, fastest_model
@@ -123,9 +124,8 @@ def test_weights_are_computed_in_bf16_where_the_cpu_has_it(weights, monkeypatch)
 
 
 def test_own_precision_is_openvinos():
-    import openvino as ov
 
-    hint = ov.Core().get_property("CPU", "INFERENCE_PRECISION_HINT")
+    hint = core().get_property("CPU", "INFERENCE_PRECISION_HINT")
     assert cache.own_precision() == {"bf16": "bf16", "f32": "fp32"}[hint.get_type_name()]
 
 

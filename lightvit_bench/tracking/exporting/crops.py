@@ -100,6 +100,12 @@ def crops_of(weights: str | PathLike | None, sequences: str | PathLike | None) -
     model = load_tracker_model(weights)
     if sequences is None:
         return made_crops(model)
+    if not Path(sequences).exists():
+        raise MissingDataError(
+            "there is no such folder of sequences.",
+            looked_for=str(sequences),
+            set="--sequences FOLDER   (one folder a sequence: frames and groundtruth.txt)",
+        )
     return collect_crops(model, open_folder(Path(sequences)))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightvit_bench.errors import ConfigError
 from lightvit_bench.tracking.answers import Model
 from lightvit_bench.tracking.exporting.crops import FrameCrop
 
@@ -47,14 +48,26 @@ class Bounds:
     max_px: float = math.inf
     mean_px: float = math.inf
     overlap: float = 0.0  # at least
+    score: float = 1.0
+
+    def __post_init__(self):
+        for name in ("max_px", "mean_px", "score"):
+            if not getattr(self, name) > 0:  # NaN is not, either
+                raise ConfigError(
+                    f"a bound is a number above 0, not {getattr(self, name):g}.",
+                    set="--bound PX, in pixels of the frame",
+                )
 
     def excess(self, parity: Parity) -> float:
-        """How many times the bounds; 1 or less is within them."""
-        return max(
+        """How many times the bounds; 1 or less is within them. Infinite where no box was compared
+        or a number is none."""
+        times = max(
             parity.max_px / self.max_px,
             parity.mean_px / self.mean_px,
             (1 - parity.overlap) / (1 - self.overlap),
+            parity.score / self.score,
         )
+        return times if parity.found and math.isfinite(times) else math.inf
 
     def __str__(self) -> str:
         if self.overlap:
@@ -63,21 +76,14 @@ class Bounds:
 
 
 def compare(model: Model, crops: Sequence[FrameCrop]) -> Parity:
-    """Ask a model what PyTorch was asked, a model for several targets at once as often as that."""
-    can_batch = getattr(model, "can_batch", lambda count: count == 1)
-    copies = 1 if can_batch(1) else model.spec.batch
+    """Ask a model what PyTorch was asked."""
     embedded: dict[int, object] = {}
     differences, overlaps, scores = [], [], []
     for crop in crops:
         key = id(crop.template)
         if key not in embedded:
             embedded[key] = model.embed(crop.template)
-        if copies == 1:
-            box, score = model.find(embedded[key], crop.search, crop.box_wh)
-        else:
-            many = model.regions(copies)
-            many[:] = crop.search
-            box, score = model.find_all([embedded[key]] * copies, many, [crop.box_wh] * copies)[-1]
+        box, score = model.find(embedded[key], crop.search, crop.box_wh)
         scores.append(abs(score - crop.answer.score))
         if crop.answer.score >= model.settings.found_above:
             one, other = _edges(box), _edges(crop.answer.box)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import lightvit_bench
 from lightvit_bench.errors import CheckpointError, MissingDataError, UserError
+from lightvit_bench.openvino_core import has_bfloat16
 from lightvit_bench.tracking.answers import Model
 from lightvit_bench.tracking.runtimes.exported import FORMAT_VERSION, notes
 from lightvit_bench.tracking.runtimes.load import RUNTIMES, installed, load_model, require
@@ -112,14 +113,11 @@ def exported_for(weights: Path | None, runtime: str) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part."))
     except OSError as error:
-        aside = Path(tempfile.mkdtemp(prefix="lightvit_bench."))
-        atexit.register(shutil.rmtree, aside, ignore_errors=True)
         notes.warning(
             "the exported tracker is not kept: %s cannot be written (%s); LIGHTVIT_CACHE=DIR names "
             "another cache.", folder.parent, error.strerror,
         )  # fmt: skip
-        _export(weights, runtime, aside / file.name)
-        return aside / file.name
+        return _temporary(weights, runtime)
     try:
         _export(weights, runtime, aside / file.name)
         aside.chmod(0o755)
@@ -143,11 +141,7 @@ def cache_folder() -> Path:
 
 def own_precision() -> str:
     """The faster precision of OpenVINO on this CPU: "bf16" where the CPU has it."""
-    import openvino as ov
-
-    from lightvit_bench.tracking.runtimes.openvino_model import has_bfloat16
-
-    return "bf16" if has_bfloat16(ov.Core()) else "fp32"
+    return "bf16" if has_bfloat16() else "fp32"
 
 
 def require_torch(weights: Path | None) -> None:
@@ -183,7 +177,21 @@ def _from_cache(
         return load_model(file, threads=threads, precision=precision)
     except CheckpointError:
         shutil.rmtree(file.parent, ignore_errors=True)  # another process may be at it, too
-        return load_model(exported_for(weights, name), threads=threads, precision=precision)
+        if file.exists():
+            notes.warning("%s is damaged and cannot be removed: exporting anew.", file)
+            file = _temporary(weights, name)
+        else:
+            file = exported_for(weights, name)
+        return load_model(file, threads=threads, precision=precision)
+
+
+def _temporary(weights: Path | None, runtime: str) -> Path:
+    """The exported file of some weights, gone when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="lightvit_bench."))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    file = folder / f"tracker{RUNTIMES[runtime].suffix}"
+    _export(weights, runtime, file)
+    return file
 
 
 def _key(weights: Path | None, runtime: str) -> str:

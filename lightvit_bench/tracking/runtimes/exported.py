@@ -107,7 +107,7 @@ def from_json(text: str | None, path: Path) -> Exported:
             raise CheckpointError(
                 f"the file holds {kind or 'something else'}, not an exported tracker.",
                 file=str(path),
-                do=again,
+                do="give a tracker's file: tools/export.py CHECKPOINT OUT makes one",
             )
         version = values.get("format_version")
         check_whole("format_version", version, 1)

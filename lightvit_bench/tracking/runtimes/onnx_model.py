@@ -64,11 +64,16 @@ class OnnxModel(ExportedModel):
         self._inputs: dict[int, dict[str, np.ndarray]] = {}
         if about.batch:
             self._sessions[about.batch] = first
+            self.batches = (about.batch,)
         else:
             self._session(1)
 
+    def can_batch(self, targets: int) -> bool:
+        """Any number where the file leaves it open, else up to the file's."""
+        return self.spec.batch == 0 or 1 <= targets <= self.spec.batch
+
     def regions(self, targets: int) -> np.ndarray:
-        return self._arrays(targets)["search"]
+        return self._arrays(targets)["search"][:targets]
 
     def _open(self, model: Path | bytes, targets: int = 0) -> ort.InferenceSession:
         options = ort.SessionOptions()
@@ -107,15 +112,20 @@ class OnnxModel(ExportedModel):
             return b""
 
     def _session(self, targets: int) -> ort.InferenceSession:
-        if targets not in self._sessions:
-            self._check_batch(targets)
-            self._sessions[targets] = self._open(self._path, targets)
-        return self._sessions[targets]
+        self._check_batch(targets)
+        rows = self.spec.batch or targets
+        if rows not in self._sessions:
+            self._sessions[rows] = self._open(self._path, rows)
+        return self._sessions[rows]
 
     def _arrays(self, targets: int) -> dict[str, np.ndarray]:
-        """The input arrays for a number of targets; ONNX Runtime reads them in place."""
+        """The input arrays for a number of targets; ONNX Runtime reads them in place.
+
+        Those of a file for more targets have more rows, whose answers nobody reads.
+        """
+        self._session(targets)
+        targets = self.spec.batch or targets
         if targets not in self._inputs:
-            self._session(targets)
             spec = self.spec
             arrays = {
                 "template": np.zeros((targets, spec.template_tokens, spec.width), np.float32),
@@ -132,12 +142,13 @@ class OnnxModel(ExportedModel):
     def _run(
         self, embedded: Sequence[np.ndarray], searches: np.ndarray, boxes_wh: Sequence
     ) -> tuple[np.ndarray, ...]:
-        arrays = self._arrays(len(embedded))
+        count = len(embedded)
+        arrays = self._arrays(count)
         for i, one in enumerate(embedded):
             arrays["template"][i] = one[0]
-        if not is_input(searches, arrays["search"]):
-            arrays["search"][:] = searches
+        if not is_input(searches, arrays["search"][:count]):
+            arrays["search"][:count] = searches
         if self.spec.wants_box:
-            arrays["box_wh"][:] = boxes_wh
+            arrays["box_wh"][:count] = boxes_wh
         given = {name: arrays[name] for name in INPUTS if name in arrays}
-        return tuple(self._session(len(embedded)).run(list(OUTPUTS), given))
+        return tuple(self._session(count).run(list(OUTPUTS), given))

@@ -9,6 +9,7 @@ import numpy as np
 import openvino as ov
 
 from lightvit_bench.errors import CheckpointError
+from lightvit_bench.openvino_core import core, has_bfloat16
 from lightvit_bench.tracking.runtimes.base import (
     INPUTS,
     OUTPUTS,
@@ -50,10 +51,9 @@ class OpenVinoModel(ExportedModel):
 
     def __init__(self, path: str | Path, threads: int | None = None, precision: str | None = None):
         path = Path(path)
-        self._core = ov.Core()
-        about, model = read_model(path, self._core)
+        about, model = read_model(path)
         rest = precision or ("fp32" if about.precision == "fp32" else "bf16")
-        if rest == "bf16" and not has_bfloat16(self._core):
+        if rest == "bf16" and not has_bfloat16():
             if "bf16" in (precision, about.precision):  # of int8, it was nobody's wish
                 notes.warning("this CPU has no bfloat16: %s is computed in fp32.", path.name)
             rest = "fp32"
@@ -84,7 +84,7 @@ class OpenVinoModel(ExportedModel):
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        return self._core.compile_model(model, "CPU", options)
+        return core().compile_model(model, "CPU", options)
 
     def _request(self, targets: int) -> ov.InferRequest:
         if targets not in self._requests:
@@ -113,16 +113,7 @@ class OpenVinoModel(ExportedModel):
         return tuple(request.get_tensor(name).data for name in OUTPUTS)
 
 
-def has_bfloat16(core: ov.Core) -> bool:
-    """Whether the CPU computes bfloat16 itself.
-
-    It is then what OpenVINO takes if it is not told. The capabilities that OpenVINO lists would not
-    do: they name bfloat16 on CPUs that imitate it, slower than float32.
-    """
-    return core.get_property("CPU", "INFERENCE_PRECISION_HINT") == ov.Type.bf16
-
-
-def read_model(path: Path, core: ov.Core) -> tuple[Exported, ov.Model]:
+def read_model(path: Path) -> tuple[Exported, ov.Model]:
     """The network in NAME.xml and NAME.bin, and what it says about itself; both are checked."""
     weights = path.with_suffix(".bin")
     for file in (path, weights):
@@ -135,7 +126,7 @@ def read_model(path: Path, core: ov.Core) -> tuple[Exported, ov.Model]:
                 needs=f"{path.name} and {weights.name}, side by side",
             )
     try:
-        model = core.read_model(path, weights)
+        model = core().read_model(path, weights)
         text = _text(model, KEY)
         about = from_json(text, path)
         check_seal(path, _text(model, SEAL_KEY), text, network_of(path))
