@@ -24,6 +24,7 @@ def main() -> None:
     from lightvit_bench.bench.blocks import block_of, has_block, replace_block
     from lightvit_bench.bench.provenance import RECORDS
     from lightvit_bench.bench.record import read_records
+    from lightvit_bench.bench.soak_table import TRACKING_SOAK, tracking_soak
     from lightvit_bench.bench.tables import tracking_cpu
     from lightvit_bench.bench.track_runs import TRACKING_LATENCY
     from lightvit_bench.errors import BadDataError, MissingDataError
@@ -33,7 +34,10 @@ def main() -> None:
     # The project's own folder comes with the first record.
     records = read_records(folder) if args.records or folder.is_dir() else []
     # document, block, the task of its records, what makes it
-    made = [("benchmarks.md", "tracking-cpu", TRACKING_LATENCY, tracking_cpu)]
+    made = [
+        ("benchmarks.md", "tracking-cpu", TRACKING_LATENCY, tracking_cpu),
+        ("benchmarks.md", "tracking-soak", TRACKING_SOAK, tracking_soak),
+    ]
 
     stale = False
     for document, name, task, make in made:

@@ -52,7 +52,9 @@ class RunRecord:
         expected, evaluated: how many images, sequences or frames there should be, and were.
         variant: of the model, where one has several: "eliminate at 3, 6, 9 keep 0.7".
         runtime, precision: "openvino", "bf16", ...
-        checkpoint, config: as `shown_path` gives them, no folder of a person's computer.
+        checkpoint, exported, config: as `shown_path` gives them, no folder of a person's computer.
+        exported, exported_sha256: the file of another runtime that was computed, made from the
+            checkpoint. Of OpenVINO's two, NAME.xml, which holds a digest of the other.
         config_sha256: of the config as it was used, or of its file; the task says which.
         commit: of this project, with "+changes" if files differed from it.
         command: that made this, as `command_line` gives it.
@@ -82,6 +84,8 @@ class RunRecord:
     seed: int | None = None
     checkpoint: str | None = None
     checkpoint_sha256: str | None = None
+    exported: str | None = None
+    exported_sha256: str | None = None
     config: str | None = None
     config_sha256: str | None = None
     commit: str | None = None
@@ -160,10 +164,12 @@ class RunRecord:
 
 _TEXTS = (
     *("source", "dataset", "split", "protocol", "variant", "runtime", "precision", "checkpoint"),
-    *("checkpoint_sha256", "config", "config_sha256", "commit", "command", "device"),
+    *("checkpoint_sha256", "exported", "exported_sha256", "config", "config_sha256", "commit"),
+    *("command", "device"),
 )
 _FORMS = (
     ("checkpoint_sha256", "[0-9a-f]{64}", "64 hexadecimal digits"),
+    ("exported_sha256", "[0-9a-f]{64}", "64 hexadecimal digits"),
     ("config_sha256", "[0-9a-f]{64}", "64 hexadecimal digits"),
     ("commit", r"[0-9a-f]{40}(\+changes)?", "40 hexadecimal digits, and +changes or not"),
 )

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import statistics
-import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from lightvit_bench.bench.latency import Latency
+from lightvit_bench.bench.markdown import (
+    NONE,
+    cell,
+    conditions,
+    decimals,
+    ms,
+    pixels,
+    plural,
+    prose,
+    rate,
+    significant,
+    spread,
+    table,
+)
 from lightvit_bench.bench.record import RunRecord
 from lightvit_bench.bench.track_runs import TIMES, TRACKING_LATENCY, Case, TrackRun
 
-# What the others are compared with, in fp32: the first of these runtimes that there is.
-REFERENCES = ("eager", "torch")
 RUNTIMES = {
     "eager": "eager PyTorch",
     "torch": "PyTorch",
@@ -22,17 +32,18 @@ RUNTIMES = {
 }
 LABEL = ("network", "runtime", "threads")
 QUANTITIES = ("network", "track", "end to end")
-NONE = "–"
 NOTHING = "No run is recorded yet."
 MEDIANS = (
-    "Milliseconds a frame, the median over a run; of several runs the median of their medians "
-    "(least to most). *Network* is the network alone, *track* the whole update with crop and "
-    "decoding of the box, *end to end* that and the decoding of the video. The ratio says how many "
-    "times as fast *track* is as {} with the same network and threads."
+    "Milliseconds a frame: each round has its median, a figure is the median of these over the "
+    "rounds of a run, and of several runs the median of theirs (in brackets the least and the most "
+    "of a round). *Network* is the network alone, *track* the whole update with crop and decoding "
+    "of the box, *end to end* that and the decoding of the video. The ratio says how many times as "
+    "fast *track* is as eager PyTorch in float32 in the same run, with as many threads."
 )
 SLOWEST = (
     "The slowest frames (p95, p99 in ms), the time until the tracker is loaded, and the most "
-    "memory of its process (MB of 10^6 bytes); of several runs the medians:"
+    "memory of its process (MB of 10^6 bytes). Each is the median of the rounds' own, and of "
+    "several runs the median of theirs; in brackets the least and the most of a round:"
 )
 
 Cases = dict[Case, list[TrackRun]]
@@ -56,7 +67,7 @@ def tracking_cpu(records: Iterable[RunRecord]) -> str:
         places.setdefault(run.place, []).append(run)
     parts = [_place(places[place]) for place in sorted(places)] or [NOTHING]
     if left:
-        parts.append(f"Left out: {left} {_plural(left, 'run')} of fewer frames than expected.")
+        parts.append(f"Left out: {left} {plural(left, 'run')} of fewer frames than expected.")
     return "\n\n".join(parts)
 
 
@@ -66,7 +77,8 @@ def _place(runs: Sequence[TrackRun]) -> str:
     tracker = {case: found for case, found in cases.items() if case.targets is None}
     several = {case: found for case, found in cases.items() if case.targets is not None}
     shown = [run for found in cases.values() for run in found]
-    return "\n\n".join([*_tracker_tables(tracker), *_targets_table(several), _conditions(shown)])
+    about = conditions([run.record for run in shown], _frames(shown))
+    return "\n\n".join([*_tracker_tables(tracker), *_targets_table(several), about])
 
 
 def _newest(runs: Sequence[TrackRun]) -> Cases:
@@ -93,47 +105,46 @@ def _tracker_tables(cases: Cases) -> list[str]:
         return []
     times, tails, boxes = [], [], []
     sets = sorted({name for found in cases.values() for run in found for name in run.auc})
-    several = _several_models(cases)
+    labels = _labels(cases)
     for case, found in cases.items():
-        label = _label(case, several)
+        label = labels[case]
         times.append(
             [
                 *label,
-                *(_spread([getattr(run, key) for run in found], _ms, "median") for key in TIMES),
-                _spread([run.frames_per_second for run in found], _rate),
-                _ratio(case, cases),
-                str(len(found)),
+                *(_spread(found, key, ms) for key in TIMES),
+                _spread(found, "frames_per_second", rate),
+                _spread(found, "times_as_fast_as_eager", _times_as_fast),
+                _measured_in(found),
             ]
         )
         tails.append(
             [
                 *label,
                 *(_tail([getattr(run, key) for run in found]) for key in TIMES),
-                _spread([run.load_seconds for run in found], _decimals(2)),
-                _spread([run.peak_memory_mb for run in found], _decimals(0)),
+                _spread(found, "load_seconds", decimals(2)),
+                _spread(found, "peak_memory_mb", decimals(0)),
             ]
         )
         accuracy = [
-            _spread([run.boxes_max_difference_px for run in found], _pixels),
-            _spread([run.boxes_mean_difference_px for run in found], _pixels),
-            *(_spread([run.auc.get(name) for run in found], _significant) for name in sets),
+            _spread(found, "boxes_max_difference_px", pixels),
+            _spread(found, "boxes_mean_difference_px", pixels),
+            *(_scores(found, name) for name in sets),
         ]
         if set(accuracy) != {NONE}:
             boxes.append([*label, *accuracy])
-    reference = _reference_name(cases)
     medians = [f"{name} ms" for name in QUANTITIES]
     slowest = [f"{name} p95, p99" for name in QUANTITIES]
     parts = [
-        _prose(MEDIANS.format(reference)),
-        _table([*LABEL, *medians, "frames/s", f"ratio to {reference}", "runs"], times),
-        _prose(SLOWEST),
-        _table([*LABEL, *slowest, "load s", "memory MB"], tails),
+        prose(MEDIANS),
+        table([*LABEL, *medians, "frames/s", "ratio to eager PyTorch", "measured in"], times),
+        prose(SLOWEST),
+        table([*LABEL, *slowest, "load s", "memory MB"], tails),
     ]
     if boxes:
-        scores = [f"AUC {_cell(name)}" for name in sets]
+        scores = [f"AUC {cell(name)}" for name in sets]
         parts += [
             "How far the boxes are from PyTorch's in float32, in pixels, and what they score:",
-            _table([*LABEL, "largest px", "mean px", *scores], boxes),
+            table([*LABEL, "largest px", "mean px", *scores], boxes),
         ]
     return parts
 
@@ -143,68 +154,46 @@ def _targets_table(cases: Cases) -> list[str]:
     if not cases:
         return []
     counts = sorted({case.targets for case in cases})
-    several = _several_models(cases)
+    labels = _labels(cases)
     rows = {}
     for case in cases:
         found = [cases.get(case._replace(targets=count), []) for count in counts]
-        rates = [_spread([run.frames_per_second for run in runs], _rate) for runs in found]
-        rows[case._replace(targets=None)] = [*_label(case, several), *rates]
-    heads = [f"{count} {_plural(count, 'target')}" for count in counts]
+        rates = [_spread(runs, "frames_per_second", rate) for runs in found]
+        rows[case._replace(targets=None)] = [*labels[case], *rates]
+    heads = [f"{count} {plural(count, 'target')}" for count in counts]
     return [
         "Frames/s with several targets in one frame (`MultiTracker`):",
-        _table([*LABEL, *heads], list(rows.values())),
+        table([*LABEL, *heads], list(rows.values())),
     ]
 
 
-def _several_models(cases: Cases) -> bool:
-    """Whether rows have to say which model: there are several besides the baselines."""
-    return len({case.model for case in cases if case.variant is not None}) > 1
+def _labels(cases: Cases) -> dict[Case, list[str]]:
+    """The first cells of each row.
 
-
-def _label(case: Case, several: bool) -> list[str]:
-    network = case.variant or NONE
-    if several and case.variant:
-        network = f"{case.model}: {case.variant}"
-    runtime = RUNTIMES.get(case.runtime, case.runtime) or case.model
-    return [
-        _cell(network),
-        _cell(f"{runtime}, {case.precision}" if case.precision else runtime),
-        NONE if case.threads is None else str(case.threads),
-    ]
-
-
-def _reference(case: Case, cases: Cases) -> Case | None:
-    """The case of eager PyTorch with the same network and threads.
-
-    A tracker without a network of ours (OpenCV's) is compared with the one there is, if just one.
+    They name the model where there are several besides the baselines, and the exported file where
+    several were computed by one runtime in one precision.
     """
-    for runtime in REFERENCES:
-        found = [
-            one
-            for one in cases
-            if (one.runtime, one.precision, one.threads) == (runtime, "fp32", case.threads)
-            and (case.variant is None or (one.model, one.variant) == (case.model, case.variant))
-        ]
-        if found:
-            return found[0] if len(found) == 1 else None
-    return None
+    several = len({case.model for case in cases if case.variant is not None}) > 1
+    files: dict[tuple, set[tuple]] = {}
+    for case in cases:
+        files.setdefault(_computed(case), set()).add((case.exported, case.batch))
+    found = {}
+    for case in cases:
+        network = case.variant or NONE
+        if several and case.variant:
+            network = f"{case.model}: {case.variant}"
+        runtime = RUNTIMES.get(case.runtime, case.runtime) or case.model
+        told = f"{runtime}, {case.precision}" if case.precision else runtime
+        if len(files[_computed(case)]) > 1:
+            batch = "any batch" if case.batch == 0 else case.batch and f"batch {case.batch}"
+            told += f" ({', '.join(filter(None, [case.exported, batch])) or 'no file named'})"
+        threads = NONE if case.threads is None else str(case.threads)
+        found[case] = [cell(network), cell(told), threads]
+    return found
 
 
-def _reference_name(cases: Cases) -> str:
-    runtimes = {case.runtime for case in cases}
-    return RUNTIMES[next((name for name in REFERENCES if name in runtimes), REFERENCES[0])]
-
-
-def _ratio(case: Case, cases: Cases) -> str:
-    """How many times as fast as the reference, by the medians of *track*."""
-    reference = _reference(case, cases)
-    ours = _median(cases[case], "track_ms")
-    theirs = _median(cases[reference], "track_ms") if reference else None
-    if not ours or not theirs:
-        return NONE
-    if reference == case:
-        return "1"
-    return f"{theirs / ours:.1f}" if theirs >= ours else f"{theirs / ours:.2f}"
+def _computed(case: Case) -> tuple:
+    return (case.model, case.variant, case.runtime, case.precision)
 
 
 def _median(runs: Sequence[TrackRun], key: str) -> float | None:
@@ -212,18 +201,43 @@ def _median(runs: Sequence[TrackRun], key: str) -> float | None:
     return statistics.median(found) if found else None
 
 
-def _spread(found: Sequence[Any], show: Callable[[float], str], key: str | None = None) -> str:
-    """The median of several runs' values, with the least and the most where these look different.
+def _spread(runs: Sequence[TrackRun], key: str, show: Callable[[float], str]) -> str:
+    """The median of several runs' values, with the least and the most of their rounds."""
+    found = [getattr(run, key) for run in runs if getattr(run, key) is not None]
+    values = [one.median if isinstance(one, Latency) else one for one in found]
+    return spread(values, show, [run.spreads[key] for run in runs if key in run.spreads])
 
-    Args:
-        key: the field of each, where they are `Latency`s.
-    """
-    values = [getattr(one, key) if key else one for one in found if one is not None]
-    if not values:
-        return NONE
-    least, most = show(min(values)), show(max(values))
-    middle = show(statistics.median(values))
-    return middle if least == most else f"{middle} ({least} to {most})"
+
+def _scores(runs: Sequence[TrackRun], name: str) -> str:
+    return spread([run.auc[name] for run in runs if name in run.auc], significant)
+
+
+def _times_as_fast(value: float) -> str:
+    if value == 1:  # eager PyTorch itself
+        return "1"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def _measured_in(runs: Sequence[TrackRun]) -> str:
+    """How many rounds, of how many runs."""
+    rounds = [run.rounds for run in runs if run.rounds is not None]
+    told = [f"{len(runs)} {plural(len(runs), 'run')}"] if len(runs) > 1 or not rounds else []
+    if rounds:
+        told.append(f"{sum(rounds)} {plural(sum(rounds), 'round')}")
+    return ", ".join(told)
+
+
+def _frames(runs: Sequence[TrackRun]) -> str:
+    """How many frames were timed."""
+    times = [t for run in runs for t in (run.network_ms, run.track_ms, run.end_to_end_ms) if t]
+    counts = sorted({time.count for time in times})
+    if not counts:
+        return ""
+    told = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    before = {run.record.values.get("warm_up") for run in runs}
+    (count,) = before if len(before) == 1 else (None,)
+    warm_up = "the warm-up" if count is None else f"{count} of warm-up"
+    return f"Frames of a round, after {warm_up}: {told}."
 
 
 def _tail(found: Sequence[Latency | None]) -> str:
@@ -232,98 +246,4 @@ def _tail(found: Sequence[Latency | None]) -> str:
     if not values:
         return NONE
     medians = [statistics.median(getattr(one, name) for one in values) for name in ("p95", "p99")]
-    return ", ".join(map(_ms, medians))
-
-
-def _conditions(runs: Sequence[TrackRun]) -> str:
-    """Data, machine, versions, commits, dates and commands of the runs shown."""
-    records = [run.record for run in runs]
-    one = records[0]  # what makes a place is the same in all
-    times = [t for run in runs for t in (run.network_ms, run.track_ms, run.end_to_end_ms) if t]
-    frames = sorted({time.count for time in times})
-    lines = []
-    if one.dataset:
-        data = ", ".join(_cell(part) for part in (one.dataset, one.split) if part)
-        lines.append(f"Data: {data}.")
-    if frames:
-        count = f"{frames[0]:,}" if len(frames) == 1 else f"{frames[0]:,} to {frames[-1]:,}"
-        lines.append(f"Frames of a run, after the warm-up: {count}.")
-    if machines := [record.machine for record in records if record.machine]:
-        systems = _unique(f"{machine.system}, Python {machine.python}" for machine in machines)
-        parts = [machines[0].hardware, " or ".join(systems)]
-        if one.device and one.device != "cpu":
-            parts.insert(0, one.device)
-        if loads := [machine.load[0] for machine in machines if machine.load]:
-            parts.append(f"load average {_spread(loads, _decimals(1))}")
-        lines.append(f"Machine: {_cell('; '.join(parts))}.")
-    installed: dict[str, list[str]] = {}
-    for record in records:
-        for name, version in record.versions.items():
-            if version is not None:
-                installed.setdefault(name, []).append(version)
-    if installed:
-        told = [f"{name} {' or '.join(_unique(installed[name]))}" for name in sorted(installed)]
-        lines.append(f"Versions: {_cell(', '.join(told))}.")
-    dates = sorted({record.date[:10] for record in records})
-    commits = _unique(_short_commit(record.commit) for record in records)
-    lines.append(
-        f"{_plural(len(commits), 'Commit')} {', '.join(commits)}; {' to '.join(_ends(dates))}; "
-        f"{len(runs)} {_plural(len(runs), 'record')}, made by"
-    )
-    commands = sorted(_unique(record.command for record in records))
-    return _prose(" ".join(lines)) + "\n\n" + "\n".join(f"    {command}" for command in commands)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; the columns after network and runtime to the right."""
-    rule = ["---"] * 2 + ["---:"] * (len(head) - 2)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
-
-
-def _cell(text: str) -> str:
-    """Text that stays text within a table and a line of Markdown."""
-    return "".join("\\" + char if char in "\\|<*_`[" else char for char in text)
-
-
-def _prose(text: str) -> str:
-    """A paragraph in lines, as the documents have them."""
-    return textwrap.fill(text, 105, break_long_words=False, break_on_hyphens=False)
-
-
-def _ms(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def _rate(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
-
-
-def _pixels(value: float) -> str:
-    return f"{value:.3g}" if value >= 0.001 else f"{value:.4f}"
-
-
-def _significant(value: float) -> str:
-    return f"{value:.4g}"
-
-
-def _decimals(count: int) -> Callable[[float], str]:
-    return lambda value: f"{value:.{count}f}"
-
-
-def _short_commit(commit: str | None) -> str:
-    if commit is None:
-        return "unknown"
-    digits, _, changes = commit.partition("+")
-    return digits[:7] + (" with changes" if changes else "")
-
-
-def _ends(texts: Sequence[str]) -> list[str]:
-    return [texts[0]] if len(texts) == 1 else [texts[0], texts[-1]]
-
-
-def _plural(count: int, word: str) -> str:
-    return word if count == 1 else f"{word}s"
-
-
-def _unique(texts: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(texts))
+    return ", ".join(map(ms, medians))

@@ -12,7 +12,8 @@ the same is its authors' word, and could not be checked: the test set's truth is
 5. Each score is the area under its curve by the trapezoid rule, over the range scaled to 0 .. 1.
    Precision is an area too, not LaSOT's value at 20 px, and P_norm not the value at 0.2.
 
-The kit judges a missing sequence as boxes of zeros; here it is an error (`tracking/judging/judge.py`).
+The kit judges a missing sequence as boxes of zeros; here it is an error
+(`tracking/judging/judge.py`).
 """
 
 from __future__ import annotations

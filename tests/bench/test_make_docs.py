@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from lightvit_bench.bench.blocks import block_of
 from lightvit_bench.bench.latency import Latency
 from lightvit_bench.bench.machine import Machine
 from lightvit_bench.bench.record import RunRecord, write_record
+from lightvit_bench.bench.soak_table import TRACKING_SOAK, tracking_soak
 from lightvit_bench.bench.tables import NOTHING, tracking_cpu
 from lightvit_bench.bench.track_runs import KEYS, TRACKING_LATENCY, TrackRun
 from lightvit_bench.errors import BadDataError
@@ -102,7 +104,7 @@ def test_without_records_it_says_so():
 
 def test_one_run_gives_its_own_figures():
     text = tracking_cpu([run(ms=10.0)])
-    assert row(text, "network ms", "OpenVINO, fp32") == ["10.0", "11.0", "13.0", "77", "–", "1"]
+    assert row(text, "network ms", "OpenVINO, fp32") == ["10.0", "11.0", "13.0", "77", "–", "1 run"]
     assert row(text, "network p95, p99", "OpenVINO, fp32") == [
         *("15.0, 20.0", "16.5, 22.0", "19.5, 26.0"),
         *("0.46", "212"),
@@ -119,52 +121,78 @@ def test_several_runs_give_the_median_of_medians_and_the_spread():
     )
     assert row(text, "network ms", "OpenVINO, fp32") == [
         *("10.0 (9.00 to 12.0)", "11.0 (10.0 to 13.0)", "13.0 (12.0 to 15.0)"),
-        *("77 (67 to 83)", "–", "3"),
+        *("77 (67 to 83)", "–", "3 runs"),
     ]
     cells = row(text, "network p95, p99", "OpenVINO, fp32")
     assert cells == ["15.0, 20.0", "16.5, 22.0", "19.5, 26.0", "0.46", "201 (200 to 202)"]
     assert "3 records" in text and text.count("    tools/bench_track.py") == 1
 
 
-def test_the_ratio_is_to_eager_pytorch_with_the_same_network_and_threads():
+def test_rounds_of_a_run_show_in_the_spread():
+    def rounds(count, least, most):
+        ends = {"least": least, "most": most}
+        told = {"count": count, "network_ms": None, "track_ms": ends, "load_seconds": ends}
+        return {"rounds": {**told, "peak_memory_mb": ends, "frames_per_second": ends}}
+
+    text = tracking_cpu([run(ms=10, values=rounds(3, 8, 30))])
+    cells = ["10.0", "11.0 (8.00 to 30.0)", "13.0", "77 (8.0 to 77)", "–", "3 rounds"]
+    assert row(text, "network ms", "OpenVINO, fp32") == cells
+    cells = row(text, "network p95, p99", "OpenVINO, fp32")
+    assert cells[3:] == ["0.46 (0.46 to 30.00)", "212 (8 to 212)"]
+    two = [run(ms=10, values=rounds(3, 8, 30)), run(ms=12, values=rounds(2, 9, 40), minute=1)]
+    cells = row(tracking_cpu(two), "network ms", "OpenVINO, fp32")
+    assert cells[1] == "12.0 (8.00 to 40.0)" and cells[-1] == "2 runs, 5 rounds"
+
+
+def test_the_ratio_is_the_one_of_the_same_run():
+    """Figures of different commits are not divided: without the run's own there is a dash."""
+
+    def fast(value):
+        return {"values": {"times_as_fast_as": {"eager": value, "opencv-mil": 99}}}
+
     text = tracking_cpu(
         [
-            run("eager", 38.6),
-            run("eager", 65, threads=1),
+            run("eager", 38.6, **fast(1.0)),
             run("torch", 25),
-            run("openvino", 8.0, precision="bf16"),
-            run("onnxruntime", 98),
-            run("openvino", 26, threads=1),
-            run("openvino", 5, variant=PRUNE),
-            run("opencv-mil", 197, variant=None, precision=None, model="OpenCV's MIL"),
+            run("openvino", 8.0, precision="bf16", **fast(4.44)),
+            run("openvino", 8.0, precision="bf16", minute=1, **fast(5.44)),
+            run("onnxruntime", 98, **fast(0.401)),
+            run("opencv-mil", 197, variant=None, precision=None, **fast(None)),
         ]
     )
-    found = {tuple(cells[:3]): cells[-2] for cells in rows(text, "network ms")}
+    found = {cells[1]: cells[-2] for cells in rows(text, "network ms")}
     assert found == {
-        (ELIMINATE, "eager PyTorch, fp32", "1"): "1",
-        (ELIMINATE, "OpenVINO, fp32", "1"): "2.4",  # 66 / 27
-        (ELIMINATE, "ONNX Runtime, fp32", "2"): "0.40",
-        (ELIMINATE, "eager PyTorch, fp32", "2"): "1",
-        (ELIMINATE, "PyTorch, fp32", "2"): "1.5",
-        (ELIMINATE, "OpenVINO, bf16", "2"): "4.4",  # 39.6 / 9
-        (PRUNE, "OpenVINO, fp32", "2"): "–",
-        ("–", "OpenCV's MIL", "2"): "0.20",
+        "eager PyTorch, fp32": "1",
+        "PyTorch, fp32": "–",
+        "OpenVINO, bf16": "4.9 (4.4 to 5.4)",
+        "ONNX Runtime, fp32": "0.40",
+        "OpenCV's MIL": "–",
     }
-    order = [cells[1] for cells in rows(text, "network ms") if cells[:3:2] == [ELIMINATE, "2"]]
-    assert order[0].startswith("ONNX") and order[-1] == "OpenVINO, bf16", "the slowest is first"
-    assert "ratio to eager PyTorch" in text
+    order = [cells[1] for cells in rows(text, "network ms")]
+    assert order[0].startswith("ONNX") and order[3] == "OpenVINO, bf16", "the slowest is first"
+    assert "| ratio to eager PyTorch |" in text
 
 
-def test_without_a_plain_one_our_pytorch_is_the_reference():
-    text = tracking_cpu([run("torch", 25), run("openvino", 12)])
-    assert "ratio to PyTorch |" in text
-    assert row(text, "network ms", "OpenVINO, fp32")[-2] == "2.0"
+def test_other_exported_files_have_rows_of_their_own():
+    files = [("a.xml", 1, 10), ("a.xml", 0, 11), ("b.xml", 1, 12)]
+    records = [
+        run(ms=ms, exported=f".../{name}", exported_sha256="ab" * 32, values={"batch": batch})
+        for name, batch, ms in files
+    ]
+    text = tracking_cpu([*records, run("eager", 30)])
+    assert {cells[1]: cells[3] for cells in rows(text, "network ms")} == {
+        "OpenVINO, fp32 (a.xml, batch 1)": "10.0",
+        "OpenVINO, fp32 (a.xml, any batch)": "11.0",
+        "OpenVINO, fp32 (b.xml, batch 1)": "12.0",
+        "eager PyTorch, fp32": "30.0",
+    }
+    assert "a.xml" not in tracking_cpu(records[:1])
 
 
 def test_what_does_not_apply_is_a_dash():
     values = dict.fromkeys(KEYS) | {"track_ms": times(200)}
     text = tracking_cpu([run("opencv-mil", values=values, variant=None, precision=None)])
-    assert row(text, "network ms", "OpenCV's MIL") == ["–", "200", "–", "–", "–", "1"]
+    assert row(text, "network ms", "OpenCV's MIL") == ["–", "200", "–", "–", "–", "1 run"]
     assert row(text, "network p95, p99", "OpenCV's MIL") == ["–", "300, 400", "–", "–", "–"]
 
 
@@ -200,7 +228,11 @@ def test_several_targets_have_a_table_of_their_own():
         {"commit": "7654321" + "0" * 33},
         {"commit": "1234567" + "0" * 33 + "+changes"},
         {"checkpoint_sha256": "ab" * 32},
+        {"exported_sha256": "ab" * 32},
         {"versions": {"openvino": "2027.0.0"}},
+        {"values": {"warm_up": 50}},
+        {"values": {"cores": 1}},
+        {"values": {"track_ms": {**times(21), "count": 100}}},
     ],
 )
 def test_a_newer_state_replaces_earlier_runs(newer):
@@ -239,7 +271,7 @@ def test_it_says_what_it_was_measured_with():
     text = tracking_cpu([run(), run("torch", 30, versions={"torch": "2.13.0"}, **other)])
     for needle in (
         "Data: bag.",
-        "Frames of a run, after the warm-up: 300.",
+        "Frames of a round, after the warm-up: 300.",
         "Machine: A CPU (family 6, model 143, stepping 8; avx2, amx\\_bf16), 2 of 4 cores, "
         "16.0 GB; Linux 6.1, Python 3.11.7; load average 0.5.",
         "Versions: openvino 2026.4.1, torch 2.13.0.",
@@ -279,6 +311,12 @@ def test_models_are_told_apart():
         ({"auc": {"bag": None}}, "values.auc.bag"),
         ({"targets": 0}, "values.targets"),
         ({"targets": 1.5}, "values.targets"),
+        ({"batch": -1}, "values.batch"),
+        ({"times_as_fast_as": {"eager": -1}}, "values.times_as_fast_as.eager"),
+        ({"times_as_fast_as": 3}, "values.times_as_fast_as"),
+        ({"rounds": {"count": 0}}, "values.rounds.count"),
+        ({"rounds": {"track_ms": 3}}, "values.rounds.track_ms"),
+        ({"rounds": {"track_ms": {"least": 3, "most": 2}}}, "values.rounds.track_ms.most"),
     ],
 )
 def test_values_of_another_kind_are_refused(values, field):
@@ -294,6 +332,56 @@ def test_every_value_is_given_if_only_as_null():
     with pytest.raises(BadDataError, match="lacks values") as error:
         tracking_cpu([RunRecord(**{**vars(run()), "values": values})])
     assert error.value.details["field"] == ["values.load_seconds"]
+
+
+def soaked(minute=0, values=None, **changes):
+    figures = {
+        "frames": 100_000,
+        "memory_mb_after_a_tenth": 200.04,
+        "memory_mb_at_the_end": 203.96,
+        "mb_per_100000_frames": 1.234,
+    }
+    fields = dict(
+        task=TRACKING_SOAK,
+        values={**figures, **(values or {})},
+        minute=minute,
+        expected=100_000,
+        evaluated=100_000,
+        precision="bf16",
+        command="tools/soak_track.py",
+        latency=Latency.of([0.012, 0.013, 0.014]),
+    )
+    one = run(**{**fields, **changes, "values": {}})
+    return replace(one, values=fields["values"])
+
+
+def test_memory_over_many_frames_has_a_block():
+    assert tracking_soak([run()]) == NOTHING
+    text = tracking_soak([soaked(values={"frames": 5}), soaked(minute=1), run()])
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert table[2:] == ["| OpenVINO | bf16 | 2 | 100,000 | 200.0 | 204.0 | +1.23 | 13.0 |"]
+    for needle in ("Data: bag. Machine: A CPU", "Commit 1234567; 2026-11-22; 1 record, made by"):
+        assert needle in " ".join(text.split())
+    assert text.endswith("\n\n    tools/soak_track.py")
+    text = tracking_soak([soaked(), soaked(runtime="eager"), soaked(origin="demo"), run()])
+    assert text.count("| OpenVINO |") == 2 and text.count("| eager PyTorch |") == 1
+    assert text.count("Data: bag.") == text.count("Data: bag, generated.") == 1
+    text = tracking_soak([soaked(), soaked(evaluated=9, minute=3)])
+    assert text.endswith("Left out: 1 run of fewer frames than expected.")
+    with pytest.raises(BadDataError) as error:
+        tracking_soak([soaked(values={"memory_mb_at_the_end": None})])
+    assert "memory_mb_at_the_end" in error.value.details["field"][0]
+
+
+def test_the_tool_writes_the_block_of_memory(make_docs, tmp_path):
+    page = tmp_path / "docs/benchmarks.md"
+    markers = [line.replace("tracking-cpu", "tracking-soak") for line in (BEGIN, END)]
+    page.write_text(BEGIN + END + "\nbetween\n" + "".join(markers))
+    write_record(soaked(), tmp_path / "records")
+    assert make_docs("--check").returncode == 1
+    assert make_docs().returncode == 0
+    assert block_of(page.read_text(), "tracking-soak") == tracking_soak([soaked()])
+    assert block_of(page.read_text(), "tracking-cpu") == NOTHING
 
 
 @pytest.fixture
@@ -324,7 +412,11 @@ def test_the_tool_writes_checks_and_names_what_is_stale(make_docs, tmp_path):
     assert page.read_bytes() == before, "--check writes nothing"
 
     done = make_docs()
-    assert (done.returncode, done.stdout) == (0, "benchmarks.md, tracking-cpu: written\n")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "benchmarks.md, tracking-cpu: written\n"
+        "benchmarks.md, tracking-soak: no record and no place for one\n",
+    )
     text = page.read_text()
     assert block_of(text, "tracking-cpu") == tracking_cpu([run(ms=10)])
     assert text.startswith(f"# Title\n\n{BEGIN}") and text.endswith(f"{END}\nafter\n")

@@ -48,6 +48,8 @@ def made(**changes):
         seed=0,
         checkpoint="weights/tracker_tiny.xml",
         checkpoint_sha256="ab" * 32,
+        exported="tracker_tiny.xml",
+        exported_sha256="ef" * 32,
         config="configs/stills/ostrack_tiny.py",
         config_sha256="cd" * 32,
         commit=COMMIT + "+changes",

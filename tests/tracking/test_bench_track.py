@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from lightvit_bench.bench.latency import Latency
-from lightvit_bench.bench.record import read_records
+from lightvit_bench.bench.provenance import sha256_of
+from lightvit_bench.bench.record import read_record, read_records
+from lightvit_bench.bench.soak_table import tracking_soak
 from lightvit_bench.bench.tables import tracking_cpu
 from lightvit_bench.bench.track_runs import TrackRun
 from lightvit_bench.errors import BadDataError, ConfigError
@@ -24,6 +26,12 @@ from lightvit_bench.tracking.latency import cases as bench_cases
 from lightvit_bench.tracking.latency import soak as bench_soak
 from lightvit_bench.tracking.latency.bench import bench, cores_for, report_of, run_child
 from lightvit_bench.tracking.latency.cases import EAGER, EXPORTED, MIL, Clip, Job
+from lightvit_bench.tracking.latency.figures import (
+    box_figures,
+    edges_apart,
+    over_rounds,
+    values_of,
+)
 from lightvit_bench.tracking.latency.inputs import (
     Entry,
     Request,
@@ -32,15 +40,7 @@ from lightvit_bench.tracking.latency.inputs import (
     entries_of,
     prepare,
 )
-from lightvit_bench.tracking.latency.report import (
-    box_figures,
-    edges_apart,
-    over_rounds,
-    report,
-    table,
-    values_of,
-    write_records,
-)
+from lightvit_bench.tracking.latency.report import report, table, write_records
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
 
 BOX = (20.0, 16.0, 24.0, 20.0)
@@ -201,8 +201,6 @@ def test_a_process_writes_boxes_of_every_clip(weights, clip, tmp_path):
 
 
 def test_an_exported_tracker_is_measured_without_torch(exported, weights, clip, tmp_path):
-    from lightvit_bench.bench.provenance import sha256_of
-
     job = Job("times", EXPORTED, str(exported), 1, (clip,), frames=5, warm_up=1)
     made = run_child(replace(job, source=sha256_of(weights)), None)
     assert made["heavy"] == [] and len(made["times"]["network"]) == 5
@@ -219,6 +217,37 @@ def test_mil_has_no_network_and_imports_nothing_heavy(clip):
     made = run_child(Job("times", MIL, None, 1, (clip,), frames=3, warm_up=0), None)
     assert set(made["times"]) == {"track", "end_to_end"}
     assert made["heavy"] == []
+
+
+def test_loading_counts_from_the_start_of_the_program(clip):
+    import time
+
+    job = Job("times", MIL, None, 1, (clip,), frames=2, warm_up=0)
+    threads = cv2.getNumThreads()
+    try:
+        made = bench_cases.work(job, time.perf_counter() - 100)
+    finally:
+        cv2.setNumThreads(threads)
+    assert 100 <= made["load_seconds"] < 200
+
+
+def test_the_network_is_timed_around_its_answer_alone():
+    """A clock that only the network moves: 5 s within an update, 3 s when asked again."""
+    now, asked = [0.0], []
+
+    class Model:
+        def find(self, *arguments):
+            now[0] += 3 if asked else 5
+            asked.append(arguments)
+            return "answer"
+
+    model = Model()
+    watch = bench_cases._Watch(model, clock=lambda: now[0])
+    assert model.find("template", "region") == "answer"
+    now[0] += 100  # the rest of an update
+    watch.again()
+    assert (watch.inside, watch.alone) == ([5], [3])
+    assert asked == [("template", "region")] * 2
 
 
 def test_what_libraries_print_is_no_report(clip, tmp_path):
@@ -379,6 +408,40 @@ def test_figures_of_a_case(asked):
     assert box_figures(outcome.cases[0], outcome)["walk"]["max_px"] == 0
 
 
+def test_frames_a_second_count_slow_frames(asked):
+    """30 ms a frame and one of 300: the mean of 40 counts, not the median."""
+
+    def run(job, cores):
+        made = fake(job, cores)
+        if job.what == "times":
+            made["times"]["end_to_end"] = [0.03] * 39 + [0.3]
+        return made
+
+    outcome = bench(replace(asked, threads=(1,)), lambda line: None, run, three)
+    values = values_of(outcome.cases[1], outcome)
+    rate = 40 / (39 * 0.03 + 0.3)
+    assert values["frames_per_second"] == pytest.approx(rate)
+    assert values["rounds"]["frames_per_second"] == pytest.approx({"least": rate, "most": rate})
+    assert values["end_to_end_ms"]["median"] == pytest.approx(30)
+
+
+def test_boxes_are_compared_at_the_same_number_of_threads(asked):
+    """PyTorch's at 2 threads are 100 px to the right, and so are the exported tracker's."""
+
+    def run(job, cores):
+        made = fake(job, cores)
+        if job.what == "boxes" and job.threads == 2:
+            with np.load(job.out) as arrays:
+                moved = {name: arrays[name] + [100, 0, 0, 0] for name in arrays.files}
+            np.savez(job.out, **moved)
+        return made
+
+    outcome = bench(asked, lambda line: None, run, three)
+    for case in outcome.cases:
+        if case.entry.kind == EXPORTED:
+            assert box_figures(case, outcome)["walk"]["max_px"] == pytest.approx(0.5)
+
+
 def test_records_say_all_and_make_the_documents_table(asked, tmp_path):
     outcome = bench(asked, lambda line: None, fake, three)
     argv = ["tools/bench_track.py", "--record", "records"]
@@ -438,6 +501,61 @@ def test_an_exported_tracker_that_imports_torch_is_a_failure(asked):
     assert "imported torch" in outcome.failures[0].failed
 
 
+def late(what, number):
+    """A process for `bench` in which that job of the exported tracker fails at its n-th time."""
+    seen = []
+
+    def run(job, cores):
+        if job.kind == EXPORTED and job.threads == 2 and job.what == what:
+            seen.append(job)
+            if len(seen) == number:
+                return {"failed": "killed"}
+        return fake(job, cores)
+
+    return run
+
+
+def test_a_case_that_fails_late_is_marked_and_its_record_incomplete(asked, tmp_path):
+    outcome = bench(asked, lambda line: None, late("times", 3), three)
+    (case,) = outcome.failures
+    assert len(case.rounds) == 2
+    (row,) = [one for one in report(outcome).splitlines() if ", failed after 2 rounds" in one]
+    assert row.startswith("t.onnx (fp32), failed after 2 rounds") and " 4.00 (4.00, 4.00) " in row
+    write_records(outcome, str(tmp_path), ["tools/x.py"])
+    found = [TrackRun.of(one) for one in read_records(tmp_path)]
+    counts = {(run.record.expected, run.record.evaluated) for run in found if not run.targets}
+    assert counts == {(120, 120), (120, 80)}
+    several = {run.targets: run.record for run in found if run.targets}
+    assert [(r.expected, r.evaluated) for _, r in sorted(several.items())] == [(120, 80), (90, 60)]
+    text = tracking_cpu(one.record for one in found)
+    assert text.endswith("Left out: 3 runs of fewer frames than expected.")
+
+
+def test_a_reference_that_fails_late_is_none(asked):
+    def run(job, cores):
+        done.append(job.what == "times" and job.kind == EAGER)
+        return {"failed": "killed"} if sum(done) == 3 else fake(job, cores)
+
+    done = []
+    outcome = bench(replace(asked, threads=(1,)), lambda line: None, run, three)
+    assert values_of(outcome.cases[1], outcome)["times_as_fast_as"]["eager"] is None
+
+
+def test_several_targets_that_fail_leave_the_other_rounds(asked, tmp_path):
+    """At the second time: with 4 targets in the first round."""
+    said = []
+    outcome = bench(asked, said.append, late("targets", 2), three)
+    (case,) = outcome.failures
+    assert case.failed is None and len(case.rounds) == 3
+    assert list(case.targets) == [1] and len(case.targets[1]) == 3
+    assert "t.onnx, 2 threads, 4 targets: failed: killed" in said
+    text = report(outcome)
+    assert "FAILED  t.onnx, 2 threads, 4 targets: killed" in text
+    (row,) = [line for line in text.splitlines() if line.endswith("failed")]
+    assert row.split()[:-1] == ["t.onnx", "(fp32)", "2", "100.0"]
+    assert len(write_records(outcome, str(tmp_path), ["tools/x.py"])) == 6 + 1
+
+
 def test_an_export_that_fails_is_a_row(asked):
     def entries(request, work, say):
         return [*three(request, work, say)[:1], Entry("int8", EXPORTED, "x", "no package")]
@@ -449,11 +567,26 @@ def test_an_export_that_fails_is_a_row(asked):
 
 def test_records_of_twins_are_refused(asked, tmp_path):
     def entries(request, work, say):
-        return [Entry(name, EXPORTED, name) for name in ("a.onnx", "b.onnx")]
+        names = {"first": "x/a.onnx", "second": "y/a.onnx", "third": "x/b.onnx"}
+        for name in names.values():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(name)
+        return [Entry(label, EXPORTED, str(tmp_path / name)) for label, name in names.items()]
 
-    bench(asked, lambda line: None, fake, entries)
-    with pytest.raises(ConfigError, match="a.onnx, 1 thread and b.onnx, 1 thread"):
-        bench(replace(asked, record=str(tmp_path)), lambda line: None, fake, entries)
+    assert not bench(asked, lambda line: None, fake, entries).failures
+    outcome = bench(replace(asked, record=str(tmp_path)), lambda line: None, fake, entries)
+    assert [(case.entry.label, case.threads) for case in outcome.failures] == [
+        ("second", 1),
+        ("second", 2),
+    ]
+    assert "of first, 1 thread, which" in outcome.failures[0].failed
+    assert len(outcome.cases[2].rounds) == 3, "the others are measured"
+    write_records(outcome, str(tmp_path / "records"), ["tools/x.py"])
+    exported = {r.exported: r.exported_sha256 for r in read_records(tmp_path / "records")}
+    assert set(exported) == {"a.onnx", "b.onnx"}, "files of other names are no twins"
+    assert exported == {name: sha256_of(tmp_path / "x" / name) for name in exported}, (
+        "the file's own, not that of its weights"
+    )
 
 
 @pytest.mark.parametrize(
@@ -592,7 +725,12 @@ def test_a_leak_shows_in_the_slope(clip, leak, grown):
         done = tracker.calls.count("update")
         return 200.0 + leak * done + (0 if done >= 100 else done)
 
-    made = bench_soak.soak(tracker, clip, 1000, say=said.append, memory=memory)
+    now = iter(range(100_000))
+    made = bench_soak.soak(
+        tracker, clip, 1000, say=said.append, memory=memory, clock=lambda: next(now)
+    )
+    assert made.update.tolist() == [1] * 1000
+    assert made.settled_mb == pytest.approx(200 + 100 * leak)
     assert tracker.calls.count("update") == made.frames == made.found == 1000
     assert made.starts == tracker.calls.count("init") > 1
     assert made.slope_mb == pytest.approx(1e5 * leak, abs=1e-6)
@@ -612,3 +750,40 @@ def test_the_soak_tool(repo, sequence, weights, tmp_path):
     assert "MB per 100,000 frames" in done.stdout
     record = read_records(tmp_path)[0]
     assert record.task == "tracking-soak" and record.values["frames"] == 120
+    assert record.checkpoint_sha256 == sha256_of(weights) and record.exported is None
+    assert record.latency.count == 120 and "peak_memory_mb" not in record.values
+    assert "PyTorch" in tracking_soak([record])
+    done = subprocess.run([*command, "--most", "1e6"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("shipped_source", [True, False])
+def test_a_soak_record_names_file_and_weights(clip, tmp_path, monkeypatch, shipped_source):
+    """Of an exported file its own digest, and of its weights what it says."""
+    from lightvit_bench.tracking.runtimes import cache
+
+    own, file = tmp_path / "tracker_tiny.safetensors", tmp_path / "mine.xml"
+    own.write_text("weights")
+    file.write_text("network")
+    monkeypatch.setattr(cache, "shipped", lambda: own)
+    made = bench_soak.Soak(
+        120, 1, 120, 0, 6.0, np.full(120, 0.05), np.array([60, 120]), np.array([200.0, 201.0])
+    )
+
+    def written(job, about):
+        path = bench_soak.write_soak(made, job, about, clip, False, 0, tmp_path / "records")
+        return read_record(path)
+
+    source = sha256_of(own) if shipped_source else "ab" * 32
+    about = {"runtime": "openvino", "precision": "bf16", "source": source, "batch": 1}
+    one = written(Job("soak", EXPORTED, str(file), 2, (clip,)), about)
+    assert (one.exported, one.exported_sha256) == (".../mine.xml", sha256_of(file))
+    assert one.checkpoint_sha256 == source
+    assert one.checkpoint == (".../tracker_tiny.safetensors" if shipped_source else None)
+    about = {"runtime": EAGER, "precision": "fp32"}
+    one = written(Job("soak", EAGER, None, 2, (clip,)), about)
+    assert (one.checkpoint, one.checkpoint_sha256) == (
+        ".../tracker_tiny.safetensors",
+        sha256_of(own),
+    )
+    assert one.exported is None and one.exported_sha256 is None

@@ -2,6 +2,7 @@
 
 bench, cases     the parent with its rounds, a child for each case
 inputs           models, videos, boxes
+figures          of a case, from its rounds
 report           tables and run records
 soak             many frames, and the memory they take
 """

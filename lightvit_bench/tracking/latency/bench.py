@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from lightvit_bench.bench.machine import Machine, describe_machine
-from lightvit_bench.errors import ConfigError, printable
+from lightvit_bench.bench.provenance import sha256_of
+from lightvit_bench.errors import printable
 from lightvit_bench.tracking.latency.cases import EAGER, EXPORTED, Clip, Job
 from lightvit_bench.tracking.latency.inputs import (
     ClipSet,
@@ -43,7 +44,8 @@ class Case:
     """A tracker with a number of threads, and what was found out about it.
 
     about: what its processes said of it. rounds: their reports. targets: by number of targets.
-    boxes: of each `ClipSet`, by clip. machine: before the first round.
+    boxes: of each `ClipSet`, by clip. machine: before the first round. sha256: of an exported file.
+    failed: why it was given up. targets_failed: why a number of targets was.
     """
 
     entry: Entry
@@ -53,7 +55,18 @@ class Case:
     targets: dict[int, list[dict]] = field(default_factory=dict)
     boxes: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     machine: Machine | None = None
+    sha256: str | None = None
     failed: str | None = None
+    targets_failed: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> list[str]:
+        """What failed, a line each."""
+        several = [
+            f"{self.name}, {count} target{'s' * (count > 1)}: {why}"
+            for count, why in sorted(self.targets_failed.items())
+        ]
+        return [f"{self.name}: {self.failed}"] * bool(self.failed) + several
 
     @property
     def name(self) -> str:
@@ -80,7 +93,7 @@ class Outcome:
 
     @property
     def failures(self) -> list[Case]:
-        return [case for case in self.cases if case.failed]
+        return [case for case in self.cases if case.failures]
 
 
 Runner = Callable[[Job, "Sequence[int] | None"], dict]
@@ -124,35 +137,36 @@ def bench(
                 what, case.entry.kind, path, case.threads, source=source, **{**fixed, **others}
             )
 
-        def report(case: Case, job: Job) -> dict | None:
-            if case.failed:
-                return None
+        def report(case: Case, job: Job) -> dict:
             made = run(job, cores[case.threads])
             heavy = made.get("heavy") if job.kind == EXPORTED else None
-            if "failed" in made:
-                case.failed = made["failed"]
-            elif heavy:
-                case.failed = (
+            if heavy and "failed" not in made:
+                why = (
                     f"its process imported {', '.join(heavy)}: memory and load time are not those "
-                    "of an exported tracker"
                 )
-            else:
-                return made
-            say(f"{case.name}: failed: {case.failed}")
-            return None
+                made = {"failed": why + "of an exported tracker"}
+            if "failed" in made:
+                case.failed = None if job.what == "targets" else made["failed"]
+                several = f", {job.targets} targets" if job.what == "targets" else ""
+                say(f"{case.name}{several}: failed: {made['failed']}")
+            return made
 
         for case in (one for one in cases if not one.failed):
             say(f"boxes: {case.name}")
             out = work / f"boxes-{cases.index(case)}.npz"
             clips = tuple(clip for one in sets for clip in one.clips)
-            if made := report(case, job(case, "boxes", clips=clips, out=str(out))):
+            made = report(case, job(case, "boxes", clips=clips, out=str(out)))
+            if not case.failed:
                 case.about, case.boxes = made["about"], _read_boxes(out, sets)
+            if case.entry.kind == EXPORTED and Path(case.entry.path or "").is_file():
+                case.sha256 = sha256_of(case.entry.path)
         if request.record:
-            _refuse_twins(cases)
+            _refuse_twins(cases, say)
         for number in range(1, request.rounds + 1):
-            for case in cases:
+            for case in (one for one in cases if not one.failed):
                 machine = describe_machine()
-                if made := report(case, job(case, "times")):
+                made = report(case, job(case, "times"))
+                if not case.failed:
                     case.machine = case.machine or machine
                     case.rounds.append(made)
                     middle = 1e3 * float(np.median(made["times"]["track"]))
@@ -160,10 +174,12 @@ def bench(
             for case in cases:
                 if case.failed or not _with_targets(case, request):
                     continue
-                for count in request.targets:
-                    frames = max(FEWEST, -(-request.frames // count))
-                    several = {"frames": min(frames, request.frames), "targets": count}
-                    if made := report(case, job(case, "targets", **several)):
+                for count in (one for one in request.targets if one not in case.targets_failed):
+                    several = {"frames": frames_with(request, count), "targets": count}
+                    made = report(case, job(case, "targets", **several))
+                    if "failed" in made:
+                        case.targets_failed[count] = made["failed"]
+                    else:
                         case.targets.setdefault(count, []).append(made)
                 say(f"round {number} of {request.rounds}: {case.name}: several targets")
         remarks = []
@@ -183,20 +199,24 @@ def _with_targets(case: Case, request: Request) -> bool:
     return case.entry.kind == EXPORTED and case.threads == max(request.threads)
 
 
-def _refuse_twins(cases: Iterable[Case]) -> None:
-    """`ConfigError` where the records of two cases would be taken for runs of one."""
+def frames_with(request: Request, count: int) -> int:
+    """How many frames are timed with so many targets in each."""
+    return min(request.frames, max(FEWEST, -(-request.frames // count)))
+
+
+def _refuse_twins(cases: Iterable[Case], say: Callable[[str], None]) -> None:
+    """Of cases whose records would be taken for runs of one, all but the first fail."""
     seen: dict[tuple, str] = {}
-    for case in cases:
-        if not case.about:
-            continue
-        key = (case.about["runtime"], case.about["precision"], case.threads)
-        if key in seen:
-            raise ConfigError(
-                f"{seen[key]} and {case.name} are of one runtime and precision: their records "
-                "would be taken for runs of one case.",
-                do="measure them in two runs, or without --record",
+    for case in (one for one in cases if not one.failed):
+        about, name = case.about, Path(case.entry.path or "").name
+        key = (about["runtime"], about["precision"], about.get("batch"), name, case.threads)
+        if case.entry.kind == EXPORTED and key in seen:
+            case.failed = (
+                f"its record would be taken for a run of {seen[key]}, which is of the same "
+                "runtime, precision and file name (rename a file, or measure without --record)"
             )
-        seen[key] = case.name
+            say(f"{case.name}: failed: {case.failed}")
+        seen.setdefault(key, case.name)
 
 
 # -------------------------------------------------------------------------------------- processes

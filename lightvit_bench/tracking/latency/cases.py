@@ -284,23 +284,24 @@ class _Watch:
             what else the machine does is the same for both.
     """
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, clock: Callable[[], float] = time.perf_counter):
+        self._clock = clock
         self.inside: list[float] = []
         self.alone: list[float] = []
         self._find, self._asked = model.find, ()
         model.find = self._noted
 
     def _noted(self, *arguments: Any) -> Any:
-        began = time.perf_counter()
+        began = self._clock()
         answer = self._find(*arguments)
-        self.inside.append(time.perf_counter() - began)
+        self.inside.append(self._clock() - began)
         self._asked = arguments
         return answer
 
     def again(self) -> None:
-        began = time.perf_counter()
+        began = self._clock()
         self._find(*self._asked)
-        self.alone.append(time.perf_counter() - began)
+        self.alone.append(self._clock() - began)
 
 
 # ---------------------------------------------------------------------------------------- targets

@@ -105,7 +105,9 @@ def export_all(weights: str | None, work: Path, say: Callable[[str], None]) -> l
     if "openvino" in installed():
         import openvino
 
-        capable = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        from lightvit_bench.tracking.runtimes.openvino_model import has_bfloat16
+
+        capable = has_bfloat16(openvino.Core())
         if not capable:
             say("this CPU has no bfloat16: OpenVINO is measured in fp32 and int8")
         kinds += [("openvino", one) for one in ("fp32", *["bf16"] * capable, "int8")]

@@ -1,26 +1,24 @@
-"""What tools/bench_track.py says: figures of several rounds, tables for people, run records."""
+"""What tools/bench_track.py says: tables for people, run records."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from lightvit_bench.bench.latency import Latency
 from lightvit_bench.bench.machine import describe_machine, versions
 from lightvit_bench.bench.provenance import shown_path
 from lightvit_bench.bench.record import RunRecord, measured_record, write_record
-from lightvit_bench.bench.track_runs import KEYS, TRACKING_LATENCY
-from lightvit_bench.errors import BadDataError
-from lightvit_bench.tracking.judging.judge import judge_boxes
-from lightvit_bench.tracking.latency.bench import Case, Outcome
-from lightvit_bench.tracking.latency.cases import EAGER, MIL
+from lightvit_bench.bench.track_runs import TRACKING_LATENCY
+from lightvit_bench.tracking.latency.bench import Case, Outcome, frames_with
+from lightvit_bench.tracking.latency.cases import EXPORTED, MIL
+from lightvit_bench.tracking.latency.figures import (
+    QUANTITIES,
+    box_figures,
+    target_values,
+    values_of,
+)
 
 PACKAGES = ("numpy", "opencv-python", "av", "torch", "openvino", "onnxruntime", "nncf")
-QUANTITIES = ("network", "track", "end_to_end")
 EXACT = 3  # decimals of a difference in pixels
 NONE = "-"
 NOTES = (
@@ -34,172 +32,21 @@ NOTES = (
 )
 
 
-# ---------------------------------------------------------------------------------------- figures
-
-
-def over_rounds(rounds: Sequence[Sequence[float]]) -> Latency:
-    """One distribution for several rounds of seconds: of each figure the median over the rounds.
-
-    `least` and `most` are those of all rounds.
-    """
-    each = [Latency.of(seconds) for seconds in rounds]
-    middle = {
-        name: statistics.median(getattr(one, name) for one in each)
-        for name in ("median", "mean", "p95", "p99")
-    }
-    count = min(one.count for one in each)
-    least, most = min(one.least for one in each), max(one.most for one in each)
-    return Latency(count=count, least=least, most=most, **middle)
-
-
-def times_of(reports: Sequence[Mapping], quantity: str) -> Latency | None:
-    """`over_rounds` of a quantity; None where it was not measured."""
-    rounds = [one["times"][quantity] for one in reports if quantity in one["times"]]
-    return over_rounds(rounds) if rounds else None
-
-
-def spread(values: Sequence[float | None]) -> dict[str, float] | None:
-    """The least and the most over rounds; None where nothing was measured."""
-    known = [value for value in values if value is not None]
-    return {"least": min(known), "most": max(known)} if known else None
-
-
-def medians(reports: Sequence[Mapping], quantity: str) -> list[float]:
-    """The median of each round in ms."""
-    return [
-        1e3 * float(np.median(one["times"][quantity]))
-        for one in reports
-        if quantity in one["times"]
-    ]
-
-
-def edges_apart(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Largest difference of the left, top, right and bottom edges of boxes (N, 4) xywh, in px (N,).
-
-    Raises:
-        BadDataError: there are not as many boxes.
-    """
-    if boxes.shape != others.shape:
-        raise BadDataError(f"{len(boxes)} boxes cannot be compared with {len(others)}.")
-    left_top = np.abs(boxes[:, :2] - others[:, :2])
-    right_bottom = np.abs(boxes[:, :2] + boxes[:, 2:] - others[:, :2] - others[:, 2:])
-    return np.concatenate([left_top, right_bottom], axis=1).max(axis=1)
-
-
-def box_figures(case: Case, outcome: Outcome) -> dict[str, dict[str, float | None]]:
-    """Of each set: "max_px" and "mean_px" from eager PyTorch's boxes, "frames", "auc" in percent.
-
-    The given box of the first frame is not compared. Differences are None for MIL, and where
-    PyTorch failed; the AUC where the truth is not known in every frame.
-    """
-    reference = _reference(outcome, EAGER, case.threads)
-    found: dict[str, dict[str, float | None]] = {}
-    for one in outcome.sets:
-        if one.name not in case.boxes:
-            continue
-        boxes = case.boxes[one.name]
-        figures: dict[str, float | None] = dict(max_px=None, mean_px=None, auc=None)
-        figures["frames"] = sum(len(rows) - 1 for rows in boxes.values())
-        if case.entry.kind != MIL and reference and one.name in reference.boxes:
-            theirs = reference.boxes[one.name]
-            apart = [edges_apart(rows, theirs[name])[1:] for name, rows in boxes.items()]
-            every = np.concatenate(apart)
-            if every.size:
-                figures |= {"max_px": float(every.max()), "mean_px": float(every.mean())}
-        if one.truth:
-            try:
-                figures["auc"] = float(judge_boxes(boxes, one.truth).auc)
-            except BadDataError:  # only the first box is known
-                pass
-        found[one.name] = figures
-    return found
-
-
-def _reference(outcome: Outcome, kind: str, threads: int) -> Case | None:
-    for case in outcome.cases:
-        if case.entry.kind == kind and case.threads == threads:
-            return case
-    return None
-
-
-def ratio(case: Case, outcome: Outcome, kind: str) -> float | None:
-    """How many times as fast as eager PyTorch or MIL, by the medians of track."""
-    reference = _reference(outcome, kind, case.threads)
-    if reference is None or not reference.rounds or not case.rounds:
-        return None
-    theirs, ours = (statistics.median(medians(one.rounds, "track")) for one in (reference, case))
-    return theirs / ours
-
-
-def values_of(case: Case, outcome: Outcome) -> dict[str, Any]:
-    """The `values` of a case's record: the keys of `track_runs.KEYS`, and more."""
-    rounds = case.rounds
-    times = {name: times_of(rounds, name) for name in (*QUANTITIES, "network_in_track")}
-    loads = [one["load_seconds"] for one in rounds]
-    memory = [one["peak_memory_mb"] for one in rounds if one["peak_memory_mb"] is not None]
-    boxes = box_figures(case, outcome)
-    known = [one for one in boxes.values() if one["max_px"] is not None]
-    frames = sum(one["frames"] for one in known)
-    network, track = times["network"], times["track"]
-    return {
-        **dict.fromkeys(KEYS),
-        **{f"{name}_ms": one and one.as_dict() for name, one in times.items()},
-        "frames_per_second": 1e3 / times["end_to_end"].mean,
-        "load_seconds": statistics.median(loads),
-        "peak_memory_mb": statistics.median(memory) if memory else None,
-        "boxes_max_difference_px": max((one["max_px"] for one in known), default=None),
-        "boxes_mean_difference_px": sum(one["mean_px"] * one["frames"] for one in known) / frames
-        if frames
-        else None,
-        "auc": {name: one["auc"] for name, one in boxes.items() if one["auc"] is not None} or None,
-        "boxes": boxes,
-        "track_to_network": track.median / network.median if network else None,
-        "times_as_fast_as": {
-            "eager": ratio(case, outcome, EAGER),
-            "opencv-mil": ratio(case, outcome, MIL),
-        },
-        "rounds": {
-            "count": len(rounds),
-            **{f"{name}_ms": spread(medians(rounds, name)) for name in QUANTITIES},
-            "load_seconds": spread(loads),
-            "peak_memory_mb": spread(memory),
-        },
-        "warm_up": outcome.request.warm_up,
-        "cores": outcome.cores.get(case.threads) or None,
-        "heavy_packages": sum(len(one["heavy"]) for one in rounds),
-    }
-
-
-def target_values(reports: Sequence[Mapping], count: int, warm_up: int) -> dict[str, Any]:
-    """The `values` of the record of several targets."""
-    track, whole = (times_of(reports, name) for name in ("track", "end_to_end"))
-    return {
-        **dict.fromkeys(KEYS),
-        "track_ms": track.as_dict(),
-        "end_to_end_ms": whole.as_dict(),
-        "frames_per_second": 1e3 / whole.mean,
-        "targets": count,
-        "rounds": {
-            "count": len(reports),
-            **{f"{name}_ms": spread(medians(reports, name)) for name in ("track", "end_to_end")},
-        },
-        "warm_up": warm_up,
-    }
-
-
 # ---------------------------------------------------------------------------------------- records
 
 
 def write_records(outcome: Outcome, folder: str, argv: Sequence[str] | None = None) -> list[Path]:
-    """A record for each case that did not fail, and for each number of targets; their paths."""
+    """A record for each case and each number of targets that has a round; their paths.
+
+    Of a case that failed in a later round, it says that fewer frames were evaluated than expected.
+    """
     variant = next((c.about["variant"] for c in outcome.cases if c.about.get("variant")), None)
     # What needs no network of ours has no variant; what has one, and nobody to say which:
     variant = variant or "as exported"
-    written = []
+    written, request = [], outcome.request
 
-    def record(case: Case, values: Mapping, reports: Sequence[Mapping], quantity: str) -> RunRecord:
-        ours = case.entry.kind != MIL
-        timed = min(len(one["times"][quantity]) for one in reports)
+    def record(case: Case, values: Mapping, reports: Sequence[Mapping], frames: int) -> RunRecord:
+        ours, exported = case.entry.kind != MIL, case.entry.kind == EXPORTED
         return measured_record(
             TRACKING_LATENCY,
             model_name(outcome) if ours else "OpenCV MIL",
@@ -208,8 +55,8 @@ def write_records(outcome: Outcome, folder: str, argv: Sequence[str] | None = No
             argv=argv,
             origin="demo" if outcome.generated else "measured",
             dataset=outcome.clip.name,
-            expected=timed,
-            evaluated=timed,
+            expected=frames * request.rounds,
+            evaluated=sum(len(one["times"]["track"]) for one in reports),
             variant=variant if ours else None,
             runtime=case.about["runtime"],
             precision=case.about["precision"],
@@ -218,18 +65,21 @@ def write_records(outcome: Outcome, folder: str, argv: Sequence[str] | None = No
             if ours
             else None,
             checkpoint_sha256=outcome.weights_sha256 if ours else None,
+            exported=shown_path(Path(case.entry.path).name) if exported else None,
+            exported_sha256=case.sha256,
             device="cpu",
             machine=case.machine,
         )
 
     for case in outcome.cases:
-        if case.failed or not case.rounds:
+        if not case.rounds:
             continue
-        one = record(case, values_of(case, outcome), case.rounds, "track")
+        one = record(case, values_of(case, outcome), case.rounds, request.frames)
         written.append(write_record(one, folder))
         for count, reports in sorted(case.targets.items()):
-            values = target_values(reports, count, outcome.request.warm_up)
-            written.append(write_record(record(case, values, reports, "track"), folder))
+            values = target_values(case, count, outcome)
+            one = record(case, values, reports, frames_with(request, count))
+            written.append(write_record(one, folder))
     return written
 
 
@@ -264,7 +114,7 @@ def report(outcome: Outcome) -> str:
         _boxes_table(outcome),
         _targets_table(outcome),
         *outcome.remarks,
-        "\n".join(f"FAILED  {case.name}: {case.failed}" for case in outcome.failures),
+        "\n".join(f"FAILED  {line}" for case in outcome.failures for line in case.failures),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -278,9 +128,11 @@ def _times_table(outcome: Outcome) -> str:
             rows.append([_label(case), str(case.threads), "failed" if case.failed else NONE])
             continue
         values = values_of(case, outcome)
+        count = len(case.rounds)
+        after = f", failed after {count} round{'s' * (count > 1)}" if case.failed else ""
         rows.append(
             [
-                _label(case),
+                _label(case) + after,
                 str(case.threads),
                 *(_latency(values[f"{name}_ms"]) for name in QUANTITIES),
                 _number(values["frames_per_second"], 1),
@@ -326,15 +178,18 @@ def _boxes_table(outcome: Outcome) -> str:
 def _targets_table(outcome: Outcome) -> str:
     rows = []
     for case in outcome.cases:
-        if case.targets:
-            rates = [
-                target_values(case.targets[count], count, 0)["frames_per_second"]
+        if case.targets or case.targets_failed:
+            found = [
+                target_values(case, count, outcome)["frames_per_second"]
                 if count in case.targets
                 else None
                 for count in outcome.request.targets
             ]
-            row = [_label(case), str(case.threads), *(_number(rate, 1) for rate in rates)]
-            rows.append(row)
+            cells = [
+                "failed" if count in case.targets_failed else _number(rate, 1)
+                for count, rate in zip(outcome.request.targets, found, strict=True)
+            ]
+            rows.append([_label(case), str(case.threads), *cells])
     if not rows:
         return ""
     head = ["frames/s, end to end", "threads", *map(str, outcome.request.targets)]

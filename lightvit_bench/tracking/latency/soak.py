@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from lightvit_bench.bench.machine import current_memory_mb, peak_memory_mb
+from lightvit_bench.bench.latency import Latency
+from lightvit_bench.bench.machine import current_memory_mb
+from lightvit_bench.bench.soak_table import TRACKING_SOAK
 from lightvit_bench.errors import BadDataError, ConfigError
-from lightvit_bench.tracking.latency.cases import Clip, Job
+from lightvit_bench.tracking.latency.cases import EAGER, Clip, Job
 
-TASK = "tracking-soak"
 KINDS = ("as it is", "black", "noise", "another scene")
 STRETCH = (3, 40)  # frames that a stretch lasts, at least and below
 OFTEN = 0.04  # the chance of a stretch to begin at a frame
@@ -37,7 +38,9 @@ class Soak:
         frames: updates. starts: of the tracker. found: frames in which it was, and `lost`, how
             often it was lost after a frame in which it was found.
         seconds: in all.
-        at, memory_mb: frame counts and the memory held then, (N,) each; `peak_mb`, the most.
+        update: seconds of each update.
+        at, memory_mb: frame counts and the memory held then, (N,) each. The most that the process
+            ever held is not told: it may be of making the video, before the first frame.
     """
 
     frames: int
@@ -45,9 +48,14 @@ class Soak:
     found: int
     lost: int
     seconds: float
+    update: np.ndarray
     at: np.ndarray
     memory_mb: np.ndarray
-    peak_mb: float
+
+    @property
+    def settled_mb(self) -> float:
+        """MB held at the first sample after a tenth of the frames."""
+        return float(self.memory_mb[self.at >= SETTLED * self.frames][0])
 
     @property
     def slope_mb(self) -> float:
@@ -114,6 +122,7 @@ def soak(
     seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
     memory: Callable[[], float | None] = current_memory_mb,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Soak:
     """Update a tracker `frames` times and sample the memory of the process.
 
@@ -137,24 +146,26 @@ def soak(
     every = max(1, frames // SAMPLES)
     at, held = [], []
     done = starts = found = lost = 0
-    before, began = False, time.perf_counter()
+    took = np.full(frames, np.nan)  # held from the start on, so that it does not grow
+    before, began = False, clock()
     for image, anew, _ in scenes(video, np.random.default_rng(seed)):
         if anew:
             tracker.init(image, clip.box)
             starts, before = starts + 1, True
             continue
+        asked = clock()
         now = bool(tracker.update(image).found)
+        took[done] = clock() - asked
         done, found, lost, before = done + 1, found + now, lost + (before and not now), now
         if done % every == 0 or done == frames:
             at.append(done)
             held.append(memory())
-            rate = done / (time.perf_counter() - began)
+            rate = done / (clock() - began)
             say(f"frame {done:,}: {held[-1]:.1f} MB, {rate:.1f} frames/s, lost {lost} times")
         if done == frames:
             break
-    seconds = time.perf_counter() - began
-    peak = peak_memory_mb() or max(held)
-    return Soak(frames, starts, found, lost, seconds, np.array(at), np.array(held), peak)
+    seconds = clock() - began
+    return Soak(frames, starts, found, lost, seconds, took, np.array(at), np.array(held))
 
 
 def summary(made: Soak) -> str:
@@ -162,8 +173,9 @@ def summary(made: Soak) -> str:
     return (
         f"{made.frames:,} frames in {made.seconds:,.0f} s, found in {made.found:,}, lost "
         f"{made.lost:,} times, started {made.starts:,} times\n"
-        f"memory: {made.memory_mb[0]:.1f} MB at first, {made.memory_mb[-1]:.1f} MB at the end, "
-        f"{made.peak_mb:.1f} MB at most\n"
+        f"an update: {Latency.of(made.update)}\n"
+        f"memory: {made.memory_mb[0]:.1f} MB at first, {made.settled_mb:.1f} MB after a tenth, "
+        f"{made.memory_mb[-1]:.1f} MB at the end, {made.memory_mb.max():.1f} MB at most\n"
         f"after the first tenth: {made.slope_mb:+.2f} MB per 100,000 frames, "
         f"{made.growth_mb:+.2f} MB in all"
     )
@@ -175,11 +187,17 @@ def write_soak(
     """Its run record; returns the path."""
     from lightvit_bench.bench.provenance import sha256_of, shown_path
     from lightvit_bench.bench.record import measured_record, write_record
+    from lightvit_bench.tracking.runtimes.cache import shipped
 
-    path = Path(job.path) if job.path else None
+    eager = job.kind == EAGER
+    own = shipped()
+    path = Path(job.path) if job.path else own
+    # An exported file says which weights it was made from; eager weights are the file itself.
+    source = sha256_of(path) if eager else about.get("source")
+    weights = path if eager else own if own.is_file() and sha256_of(own) == source else None
     record = measured_record(
-        TASK,
-        path.stem if path else "tracker_tiny",
+        TRACKING_SOAK,
+        path.stem,
         {
             "frames": made.frames,
             "starts": made.starts,
@@ -187,10 +205,12 @@ def write_soak(
             "lost": made.lost,
             "seconds": made.seconds,
             "memory_mb_at_first": made.memory_mb[0],
+            "memory_mb_after_a_tenth": made.settled_mb,
             "memory_mb_at_the_end": made.memory_mb[-1],
-            "peak_memory_mb": made.peak_mb,
+            "memory_mb_at_most": made.memory_mb.max(),
             "mb_per_100000_frames": made.slope_mb,
             "growth_mb": made.growth_mb,
+            "batch": about.get("batch"),
         },
         packages=("numpy", "opencv-python", "av", "torch", "openvino", "onnxruntime"),
         origin="demo" if generated else "measured",
@@ -201,9 +221,11 @@ def write_soak(
         precision=about["precision"],
         threads=job.threads,
         seed=seed,
-        checkpoint=shown_path(path) if path else None,
-        # An exported file is of the weights that it says; eager weights are the file.
-        checkpoint_sha256=about.get("source") or (sha256_of(path) if path else None),
+        checkpoint=shown_path(weights) if weights else None,
+        checkpoint_sha256=source,
+        exported=None if eager else shown_path(path),
+        exported_sha256=None if eager else sha256_of(path),
         device="cpu",
+        latency=Latency.of(made.update),
     )
     return write_record(record, folder)
