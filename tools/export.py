@@ -110,8 +110,9 @@ def main() -> None:
 def export_tracker(args: argparse.Namespace, weights: str | Path | None) -> None:
     refuse(args, "trackers", "size", "images")
     from lightvit_bench.tracking.exporting.crops import crops_of
-    from lightvit_bench.tracking.exporting.write import export_model, in_brief
+    from lightvit_bench.tracking.exporting.write import check_request, export_model, in_brief
 
+    check_request(args.out, args.format, args.precision, args.force)
     made = export_model(
         weights,
         args.out,

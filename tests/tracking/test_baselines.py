@@ -22,14 +22,19 @@ def test_a_box_that_never_moves():
 
 
 def test_mil_follows_a_target():
+    """It draws at random and loses the target now and then: once in four times is asked for."""
     scene = DemoScene(0, "scale", shape="disc", frames=8, size=(160, 120))
     frames = [scene.frame(i) for i in range(8)]
-    tracker = baseline("mil")
-    tracker.init(frames[0].image, frames[0].box_xywh)
-    boxes = np.array([tracker.update(frame.image).box for frame in frames[1:]])
     x, y, w, h = frames[-1].box_xywh
-    distance = np.hypot(*(boxes[-1, :2] + boxes[-1, 2:] / 2 - (x + w / 2, y + h / 2)))
-    assert distance < max(w, h)
+    distances = []
+    for _ in range(4):
+        tracker = baseline("mil")
+        tracker.init(frames[0].image, frames[0].box_xywh)
+        box = [np.array(tracker.update(frame.image).box) for frame in frames[1:]][-1]
+        distances.append(np.hypot(*(box[:2] + box[2:] / 2 - (x + w / 2, y + h / 2))))
+        if distances[-1] < max(w, h):
+            return
+    pytest.fail(f"always lost: {distances}")
 
 
 def blurred(height=96, width=128, seed=0):

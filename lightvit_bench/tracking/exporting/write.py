@@ -89,8 +89,7 @@ def export_model(
         MissingDataError: a package that is needed is not installed.
     """
     out = Path(out)
-    _check(out, format, precision, overwrite)
-    require("openvino" if format == "openvino" else "onnxruntime")
+    check_request(out, format, precision, overwrite)
     network, manifest = load_tracker(weights)
     mean, std = manifest.image_mean, manifest.image_std
     frame, template = graphs(network, mean, std)
@@ -261,7 +260,8 @@ def _inputs(crop: FrameCrop, template: TemplateGraph, wants_box: bool) -> dict[s
     return given
 
 
-def _check(out: Path, format: str, precision: str, overwrite: bool) -> None:
+def check_request(out: Path, format: str, precision: str, overwrite: bool) -> None:
+    """The errors of `export_model` that need no weights: before crops are made."""
     if format not in FORMATS:
         raise ConfigError(f"there is no format {format!r}.", near=near_matches(format, FORMATS))
     if precision not in PRECISIONS:
@@ -278,6 +278,7 @@ def _check(out: Path, format: str, precision: str, overwrite: bool) -> None:
     for file in _files(out):
         if file.exists() and not overwrite:
             raise CheckpointError("the output is there already.", file=str(file), do="--force")
+    require("openvino" if format == "openvino" else "onnxruntime")
 
 
 def _files(out: Path) -> list[Path]:
