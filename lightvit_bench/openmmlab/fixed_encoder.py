@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from lightvit_bench.errors import ConfigError
 from lightvit_bench.openmmlab.backbone import EncoderBackbone
+from lightvit_bench.vit.blocks import RelativePosition
 from lightvit_bench.vit.position import resample_table
 
 FILE_LIMIT = 2**31 - 2**20  # bytes: protobuf's limit, less a MiB for the graph itself
 
 
 def relative_positions(backbone: EncoderBackbone) -> list[nn.Module]:
-    """The tables of relative positions, of the blocks that have one."""
+    """BEiT's tables of relative positions, whose biases are constant on one grid."""
     found = (getattr(block.attn, "rel_pos", None) for block in backbone.encoder.blocks)
-    return [table for table in found if table is not None]
+    return [table for table in found if isinstance(table, RelativePosition)]
 
 
 class FixedBias(nn.Module):
@@ -89,7 +90,7 @@ def fixed_encoder(
     positions[:, encoder.prefix_tokens :] += embedded
     encoder.pos_embed = nn.Parameter(positions.float(), requires_grad=False)
     for block in encoder.blocks:
-        if getattr(block.attn, "rel_pos", None) is not None:
+        if isinstance(getattr(block.attn, "rel_pos", None), RelativePosition):
             bias = block.attn.rel_pos.for_grid(grid).detach().clone()
             block.attn.rel_pos = FixedBias(bias.contiguous())
     encoder.grid = grid

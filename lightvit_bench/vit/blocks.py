@@ -10,6 +10,9 @@ from timm.layers.pos_embed_rel import gen_relative_position_index
 from timm.models.vision_transformer import Block as TimmBlock
 from torch import Tensor, nn
 
+from lightvit_bench.vit.decomposed import DecomposedRelativePosition
+from lightvit_bench.vit.windows import into_windows, out_of_windows, window_within
+
 
 class RelativePosition(RelPosBias):
     """BEiT's relative position bias: a table over (row, column) offsets, plus three CLS entries.
@@ -48,7 +51,7 @@ class Attention(TimmAttention):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.rel_pos: RelativePosition | None = None
+        self.rel_pos: RelativePosition | DecomposedRelativePosition | None = None
 
     def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Project tokens (B, L, D) to three (B, heads, L, head_dim)."""
@@ -61,23 +64,30 @@ class Attention(TimmAttention):
         logits = (q * self.scale) @ k.transpose(-2, -1)
         return logits if bias is None else logits + bias
 
-    def logits_alone(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    def logits_alone(
+        self, x: Tensor, bias: Tensor | None = None, grid: tuple[int, int] | None = None
+    ) -> Tensor:
         """The logits that `forward` would compute from tokens (B, L, D), without the values."""
         batch, length, width = x.shape
         weight, offset = self.qkv.weight[: 2 * width], self.qkv.bias
         qk = F.linear(x, weight, None if offset is None else offset[: 2 * width])
         qk = qk.reshape(batch, length, 2, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        return self.logits(*qk.unbind(0), bias)
+        return self.logits(*self._with_positions(*qk.unbind(0), grid), bias)
 
     def forward(
-        self, x: Tensor, bias: Tensor | None = None, want_logits: bool | slice = False
+        self,
+        x: Tensor,
+        bias: Tensor | None = None,
+        want_logits: bool | slice = False,
+        grid: tuple[int, int] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend. Returns the tokens (B, L, D) and the logits, None unless asked for.
 
-        Of the logits, a slice asks for the rows of these queries alone, (B, heads, rows, L); the
+        `grid` is needed with decomposed relative positions alone. Of the logits, a slice asks for the rows of these queries alone, (B, heads, rows, L); the
         fused attention then runs as without.
         """
         q, k, v = self.queries_keys_values(x)
+        q, k = self._with_positions(q, k, grid)
         if bias is not None:
             bias = bias.to(q.dtype)  # fused attention wants one dtype, also under autocast
         rows = want_logits if isinstance(want_logits, slice) else None
@@ -86,11 +96,37 @@ class Attention(TimmAttention):
             x = logits.softmax(dim=-1) @ v
             logits = logits if rows is None else logits[:, :, rows]
         else:
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            x = self._fused(q, k, v, bias)
             if rows is not None:
                 of_rows = None if bias is None else bias[:, :, rows]
                 logits = self.logits(q[:, :, rows], k, of_rows)
         return self.proj(x.transpose(1, 2).flatten(2)), logits if want_logits else None
+
+    def _with_positions(
+        self, q: Tensor, k: Tensor, grid: tuple[int, int] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Queries and keys with decomposed relative positions in them, where there are any."""
+        if not isinstance(self.rel_pos, DecomposedRelativePosition):
+            return q, k
+        return self.rel_pos.fold(q, k, self.scale, _needed(grid))
+
+    def _fused(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        """softmax(logits) @ v; the fast kernels want values as wide as queries and keys."""
+        wider = q.shape[-1] - v.shape[-1]
+        if not wider:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        x = F.scaled_dot_product_attention(
+            q, k, F.pad(v, (0, wider)), attn_mask=bias, scale=self.scale
+        )
+        return x[..., : v.shape[-1]]
+
+
+def _needed(grid: tuple[int, int] | None) -> tuple[int, int]:
+    if grid is None:
+        raise ValueError(
+            "relative positions need the full grid of tokens: pass grid=(rows, columns)"
+        )
+    return grid
 
 
 def _fused_is_slow(q: Tensor) -> bool:
@@ -124,13 +160,26 @@ class Block(TimmBlock):
     """Pre-norm transformer block: `attend`, then `feed`, each with its residual.
 
     The two halves are methods of their own so that a caller may work on the tokens between them
-    (candidate elimination in a tracker) or around attention alone (windows in a detector).
+    (candidate elimination in a tracker).
+
+    Args:
+        rel_pos: a table of relative positions, or None.
+        window: side in tokens of the windows that attention stays within; None for the whole grid.
+            There is then no token besides the grid's.
     """
 
-    def __init__(self, width: int, heads: int, *, rel_pos_grid=None, prefix_tokens=1, **kwargs):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        rel_pos: RelativePosition | DecomposedRelativePosition | None = None,
+        window: int | None = None,
+        **kwargs,
+    ):
         super().__init__(width, heads, qkv_bias=True, attn_layer=Attention, **kwargs)
-        if rel_pos_grid is not None:
-            self.attn.rel_pos = RelativePosition(rel_pos_grid, heads, prefix_tokens=prefix_tokens)
+        self.attn.rel_pos = rel_pos
+        self.window = window
 
     def attend(
         self,
@@ -140,23 +189,41 @@ class Block(TimmBlock):
     ) -> tuple[Tensor, Tensor | None]:
         """x + attention(norm(x)), and the logits asked for: all, or the rows of some queries.
 
-        `grid` is needed where the block has relative positions.
+        `grid` is needed where the block has relative positions or windows. Raises `ValueError` for
+        logits of a block whose windows are smaller than the grid: it has none between all tokens.
         """
-        attended, logits = self.attn(self.norm1(x), self._bias(grid), want_logits)
+        normed = self.norm1(x)
+        if not self._cuts(grid):
+            attended, logits = self.attn(normed, self._bias(grid), want_logits, grid)
+        elif want_logits is not False:
+            raise self._no_logits()
+        else:
+            sides = window_within(grid, self.window)
+            windows = into_windows(normed, grid, sides)
+            attended, logits = self.attn(windows, self._bias(sides), grid=sides)
+            attended = out_of_windows(attended, grid, sides)
         return x + self.drop_path1(self.ls1(attended)), logits
 
     def attention_logits(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """The logits of `attend` for tokens (B, L, D), and nothing else of the block."""
-        return self.attn.logits_alone(self.norm1(x), self._bias(grid))
+        if self._cuts(grid):
+            raise self._no_logits()
+        return self.attn.logits_alone(self.norm1(x), self._bias(grid), grid)
+
+    def _cuts(self, grid: tuple[int, int] | None) -> bool:
+        """Whether attention is within windows smaller than the grid."""
+        if self.window is None:
+            return False
+        return window_within(_needed(grid), self.window) != tuple(grid)
+
+    def _no_logits(self) -> ValueError:
+        return ValueError(f"attention in windows of {self.window} tokens has no logits to show")
 
     def _bias(self, grid: tuple[int, int] | None) -> Tensor | None:
-        if self.attn.rel_pos is None:
+        """The bias (1, heads, L, L) of a table of pairs; other positions are in queries and keys."""
+        if self.attn.rel_pos is None or isinstance(self.attn.rel_pos, DecomposedRelativePosition):
             return None
-        if grid is None:
-            raise ValueError(
-                "relative positions need the full grid of tokens: pass grid=(rows, columns)"
-            )
-        return self.attn.rel_pos.for_grid(grid)
+        return self.attn.rel_pos.for_grid(_needed(grid))
 
     def feed(self, x: Tensor) -> Tensor:
         """x + MLP(norm(x))."""

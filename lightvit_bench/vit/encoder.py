@@ -8,7 +8,7 @@ It is a plain pre-norm ViT cut into the steps that the tasks recombine:
 
 A masked autoencoder embeds the visible patches alone (`keep=`); a tracker joins the tokens of
 template and search region between the first two (`positions=` gives each its own table); a
-detector calls `block.attend` on windows. Parameter names are timm's.
+detector's blocks attend within windows (`window=`). Parameter names are timm's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from timm.layers import PatchEmbed
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lightvit_bench.vit.blocks import Block
+from lightvit_bench.errors import ConfigError
+from lightvit_bench.vit.blocks import Block, RelativePosition
+from lightvit_bench.vit.decomposed import DecomposedRelativePosition
 from lightvit_bench.vit.patches import take_patches, take_tokens
 from lightvit_bench.vit.position import resample_table, sincos_table
 from lightvit_bench.vit.presets import ViTPreset, get_preset
@@ -44,6 +46,10 @@ class BlockRun:
     logits: dict[int, Tensor] = field(default_factory=dict)
 
 
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
 class VisionTransformer(nn.Module):
     """A plain vision transformer (Dosovitskiy et al. 2021; MAE-Lite's variants of it).
 
@@ -55,12 +61,19 @@ class VisionTransformer(nn.Module):
         final_norm: whether `forward` ends with a LayerNorm.
         drop_path: stochastic depth rate of the last block, growing linearly from 0.
         layer_scale: initial LayerScale gain, None for no LayerScale.
-        rel_pos: whether each block has BEiT's relative position bias (starts at zero).
+        rel_pos: whether each block has BEiT's relative position bias (starts at zero);
+            "decomposed" for ViTDet's, by row and by column (likewise).
+        rel_pos_size: pixels that relative positions of the whole image are made for; `img_size` by
+            default. A grid of another size resamples them.
+        window: side in tokens of the windows that blocks attend within (ViTDet: 14); None for
+            attention over the whole image in every block.
+        global_blocks: indices of the blocks without windows (ViTDet: 2, 5, 8, 11).
         train_positions: whether the absolute position table is trained.
         checkpointing: recompute each block in the backward pass to save memory.
 
     Raises:
-        ConfigError: the preset is unknown.
+        ConfigError: the preset is unknown, there is no such kind of relative positions, or windows
+            do not go with the other arguments.
     """
 
     def __init__(
@@ -72,7 +85,10 @@ class VisionTransformer(nn.Module):
         final_norm: bool = True,
         drop_path: float = 0.0,
         layer_scale: float | None = None,
-        rel_pos: bool = False,
+        rel_pos: bool | str = False,
+        rel_pos_size: int | tuple[int, int] | None = None,
+        window: int | None = None,
+        global_blocks: Collection[int] = (),
         train_positions: bool = True,
         checkpointing: bool = False,
     ):
@@ -91,8 +107,11 @@ class VisionTransformer(nn.Module):
         self.pos_embed = nn.Parameter(
             sincos_table(preset.width, grid, cls_token=cls_token), requires_grad=train_positions
         )
+        self._check_windows(window, global_blocks)
+        far = self.patch_embed.dynamic_feat_size(_pair(rel_pos_size or img_size or preset.img_size))
         norm = partial(nn.LayerNorm, eps=1e-6)
         rates = torch.linspace(0, drop_path, preset.depth).tolist()
+        windows = [None if i in global_blocks else window for i in range(preset.depth)]
         self.blocks = nn.ModuleList(
             Block(
                 preset.width,
@@ -101,13 +120,37 @@ class VisionTransformer(nn.Module):
                 drop_path=rate,
                 init_values=layer_scale,
                 norm_layer=norm,
-                rel_pos_grid=grid if rel_pos else None,
-                prefix_tokens=int(cls_token),
+                rel_pos=self._relative_positions(rel_pos, tuple(far), near),
+                window=near,
             )
-            for rate in rates
+            for rate, near in zip(rates, windows, strict=True)
         )
         self.norm = norm(preset.width) if final_norm else nn.Identity()
         self.reset_parameters()
+
+    def _check_windows(self, window: int | None, global_blocks: Collection[int]) -> None:
+        if window is None:
+            return
+        if window < 1 or not set(global_blocks) <= set(range(self.preset.depth)):
+            raise ConfigError(
+                f"windows of {window} tokens with global blocks {list(global_blocks)}: a window "
+                f"has at least 1, and blocks are counted from 0 to {self.preset.depth - 1}.",
+                set="window and global_blocks (ViTDet's: 14 and (2, 5, 8, 11))",
+            )
+        if self.cls_token is not None:
+            raise ConfigError("a CLS token lies in no window.", set="cls_token=False, or no window")
+
+    def _relative_positions(
+        self, kind: bool | str, grid: tuple[int, int], window: int | None
+    ) -> RelativePosition | DecomposedRelativePosition | None:
+        """The table of a block that attends within windows, or over `grid`."""
+        if kind not in (False, True, "decomposed"):
+            raise ConfigError(f"there is no rel_pos={kind!r}.", known="False, True, 'decomposed'")
+        sides, heads = (window, window) if window else grid, self.preset.heads
+        if kind == "decomposed":
+            head_dim = self.preset.width // heads
+            return DecomposedRelativePosition(sides, head_dim, stretch=window is None)
+        return RelativePosition(sides, heads, prefix_tokens=self.prefix_tokens) if kind else None
 
     def reset_parameters(self) -> None:
         """MAE's start: Xavier-uniform linears (the patch convolution as one), N(0, 0.02) tokens."""
@@ -174,7 +217,7 @@ class VisionTransformer(nn.Module):
         """Run blocks `start` to `stop` (exclusive; the depth by default) on tokens (B, L, D).
 
         Args:
-            grid: rows and columns of the patch tokens; needed with relative positions alone.
+            grid: rows and columns of the patch tokens; needed with relative positions or windows.
             outputs_of: indices of blocks whose output is kept.
             logits_of: indices of blocks whose attention logits are kept; only these blocks leave
                 the fused attention and activation checkpointing.
