@@ -49,6 +49,10 @@ _PHOTOGRAPHS = (
     ("skimage", "data/gravel.png", ((44, 40, 38), (216, 206, 192))),
     ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", None),
 )
+NO_PHOTOGRAPH = (
+    "no photograph found (scikit-image and matplotlib are not installed): "
+    "backgrounds are generated clouds"
+)
 _SPLITS = (("training", "train"), ("validation", "val"))  # folder, word in the file names
 _TRAIN_PART = 0.65  # of a photograph's longer side; validation gets the rest, they share no pixel
 _VERSION = 1  # raise it when pictures change: finished folders are then made again
@@ -109,14 +113,7 @@ def make_demo_ade(
         )
     photographs = load_photographs()
     names = tuple(name for name, _ in photographs)
-    note = (
-        ""
-        if names
-        else (
-            "no photograph found (scikit-image and matplotlib are not installed): "
-            "backgrounds are generated clouds"
-        )
-    )
+    note = "" if names else NO_PHOTOGRAPH
     summary = dict(
         root=root, train=train, val=val, size=size, seed=seed, photographs=names, note=note
     )
@@ -164,19 +161,26 @@ def make_scene(
 ) -> Scene:
     """One picture. `photographs` are (name, RGB) pairs; `train` chooses their part to crop from."""
     light = rng.uniform(0, 2 * np.pi)  # one direction for a whole picture
-    background = _background(rng, photographs, size, train)
+    background = crop_background(rng, photographs, size, train)
     kinds = rng.permutation(len(SHAPES))[: rng.integers(4, len(SHAPES) + 1)].tolist()
     kinds += rng.integers(0, len(SHAPES), rng.integers(0, 3)).tolist()
     layers = tuple(draw_shape(rng, SHAPES[kind], kind + 2, size, light) for kind in kinds)
     image, mask = compose(background, layers)
+    return Scene(expose(rng, image, light), mask, background, layers)
 
-    h, w = size
+
+def expose(rng: np.random.Generator, image: np.ndarray, light: float) -> np.ndarray:
+    """The photograph of `image` (H, W, 3) float32, which is changed: (H, W, 3) uint8.
+
+    Light from the angle `light`, its brightness, and a camera's noise.
+    """
+    h, w = image.shape[:2]
     y, x = np.mgrid[-1 : 1 : h * 1j, -1 : 1 : w * 1j].astype(np.float32)
     image *= (1 + rng.uniform(0, 0.2) * (x * np.cos(light) + y * np.sin(light)))[..., None]
     image *= np.float32(rng.uniform(0.85, 1.1))
     image += rng.normal(0, rng.uniform(1.5, 5), (h, w, 1)).astype(np.float32)
     image += rng.normal(0, 2, (h, w, 3)).astype(np.float32)
-    return Scene(np.clip(image, 0, 255).astype(np.uint8), mask, background, layers)
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def compose(background: np.ndarray, layers: Sequence[Layer]) -> tuple[np.ndarray, np.ndarray]:
@@ -190,12 +194,13 @@ def compose(background: np.ndarray, layers: Sequence[Layer]) -> tuple[np.ndarray
     return image, mask
 
 
-def _background(
+def crop_background(
     rng: np.random.Generator,
     photographs: Sequence[tuple[str, np.ndarray]],
     size: tuple[int, int],
     train: bool,
 ) -> np.ndarray:
+    """A piece of a photograph: (H, W, 3) float32; clouds where there are no photographs."""
     if not photographs:
         return clouds(rng, size)
     _, photo = photographs[rng.integers(len(photographs))]
@@ -258,8 +263,12 @@ def _paths(root: Path, split: int, index: int) -> tuple[Path, Path]:
 
 def _write_pair(scene: Scene, image_path: Path, mask_path: Path) -> None:
     Image.fromarray(scene.mask).save(mask_path)
-    # 4:4:4 and high quality: edges in the picture stay where the mask has them
-    Image.fromarray(scene.image).save(image_path, quality=93, subsampling=0)
+    save_picture(scene.image, image_path)
+
+
+def save_picture(image: np.ndarray, path: Path) -> None:
+    """Write (H, W, 3) uint8 as JPEG: 4:4:4 and high quality, edges stay where the mask has them."""
+    Image.fromarray(image).save(path, quality=93, subsampling=0)
 
 
 if __name__ == "__main__":

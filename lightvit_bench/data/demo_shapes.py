@@ -122,10 +122,24 @@ def draw_shape(
     rng: np.random.Generator, name: str, class_id: int, size: tuple[int, int], light: float
 ) -> Layer:
     """An object of class `name`, placed, turned, coloured and lit from the angle `light`."""
-    kind = _KINDS[name]
     h, w = size
-    radius = min(size) * kind.size * rng.uniform(0.13, 0.24)
-    cx, cy = w * rng.uniform(0.08, 0.92), h * rng.uniform(0.08, 0.92)
+    radius = min(size) * _KINDS[name].size * rng.uniform(0.13, 0.24)
+    centre = (w * rng.uniform(0.08, 0.92), h * rng.uniform(0.08, 0.92))
+    return draw_shape_at(rng, name, class_id, size, light, radius, centre)
+
+
+def draw_shape_at(
+    rng: np.random.Generator,
+    name: str,
+    class_id: int,
+    size: tuple[int, int],
+    light: float,
+    radius: float,
+    centre: tuple[float, float],
+) -> Layer:
+    """As `draw_shape`, of `radius` pixels around `centre` (x, y)."""
+    kind = _KINDS[name]
+    (h, w), (cx, cy) = size, centre
     turn, squeeze = rng.uniform(0, 2 * np.pi), rng.uniform(0.82, 1.0)
     period = rng.uniform(0.34, 0.5)
     first, second = _colours(rng, kind)

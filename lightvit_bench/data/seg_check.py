@@ -97,7 +97,7 @@ def check_pair(pair: SegPair, valid_ids: Collection[int], allow_grey: bool = Fal
     elif mask:  # grey PNGs of 2 or 4 bits too: decoders stretch their ids over 0..255
         problems.append(Problem(pair.mask, MASK_TYPE, _mode_text(mask, depth)))
 
-    hw, turned = _shown_hw(image) if image else (None, "")
+    hw, turned = shown_hw(image) if image else (None, "")
     if image and mask and (mask.height, mask.width) != hw:
         problems.append(
             Problem(
@@ -110,8 +110,8 @@ def check_pair(pair: SegPair, valid_ids: Collection[int], allow_grey: bool = Fal
     return PairCheck(tuple(problems), hw, pixels if image else None)
 
 
-class _DecodeError(Exception):
-    """(kind, detail)"""
+class DecodeError(Exception):
+    """What is wrong with a file: (kind, detail)."""
 
 
 def _decoded(
@@ -119,19 +119,19 @@ def _decoded(
 ) -> tuple[Image.Image | None, int | None]:
     try:
         return decode(path, corrupt)
-    except _DecodeError as error:
+    except DecodeError as error:
         problems.append(Problem(path, *error.args))
         return None, None
 
 
 def decode(path: Path, corrupt: str) -> tuple[Image.Image, int | None]:
-    """The decoded file and, for a PNG, its bits per channel as stored."""
+    """The decoded file and, for a PNG, its bits per channel as stored; else DecodeError."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise _DecodeError(UNREADABLE, error.strerror or str(error)) from error
+        raise DecodeError(UNREADABLE, error.strerror or str(error)) from error
     if not data:
-        raise _DecodeError(EMPTY_FILE, "0 bytes")
+        raise DecodeError(EMPTY_FILE, "0 bytes")
     depth = data[_DEPTH_BYTE] if data.startswith(_PNG) and len(data) > _DEPTH_BYTE else None
     try:
         if depth is not None:
@@ -142,7 +142,7 @@ def decode(path: Path, corrupt: str) -> tuple[Image.Image, int | None]:
         raise
     except Exception as error:  # Pillow's decoders raise a dozen types on bad bytes
         text = "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise _DecodeError(corrupt, text or type(error).__name__) from error
+        raise DecodeError(corrupt, text or type(error).__name__) from error
     return image, depth
 
 
@@ -150,7 +150,7 @@ def picture_problem(path: Path) -> str | None:
     """Why a picture cannot be decoded to its end; None if it can, whatever its type."""
     try:
         decode(path, CORRUPT_IMAGE)
-    except _DecodeError as error:
+    except DecodeError as error:
         return ", ".join(error.args)
     return None
 
@@ -167,7 +167,7 @@ def _mode_text(image: Image.Image, depth: int | None) -> str:
     return f"Pillow mode {image.mode}" + (f", {depth} bits a channel" if depth else "")
 
 
-def _shown_hw(image: Image.Image) -> tuple[tuple[int, int], str]:
+def shown_hw(image: Image.Image) -> tuple[tuple[int, int], str]:
     """(H, W) after the EXIF orientation, which OpenCV follows; and a word if that turned it."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)

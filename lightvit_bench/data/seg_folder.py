@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import ImageFile
@@ -40,8 +41,12 @@ from lightvit_bench.errors import BadDataError, MissingDataError
 # Part of the cache key: raise it when the checks change, and old outcomes are forgotten.
 _VERSION = 1
 _NAMED_FILES, _NAMED_PARTNERS = 20, 10
+ABSENT = "absent"
 
-__all__ = ["Problem", "ScanReport", "SegPair", "find_pairs", "scan"]
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+__all__ = ["Problem", "ScanReport", "SegPair", "check_all", "files_key", "find_pairs", "scan"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,23 +189,19 @@ def scan(
         return report
 
     pixels, sizes, problems = np.zeros(256, np.int64), [], []
-    say = _progress(len(pairs)) if progress else None
-    workers = workers or min(16, len(os.sched_getaffinity(0)))
-    with _whole_files_only(), ThreadPoolExecutor(workers) as pool:
-        try:
-            checks = pool.map(lambda pair: check_pair(pair, valid, allow_grey), pairs)
-            for index, check in enumerate(checks):
-                problems += [
-                    (index, "image" if p.path == pairs[index].image else "mask", p.kind, p.detail)
-                    for p in check.problems
-                ]
-                pixels += 0 if check.pixels is None else check.pixels
-                sizes += [] if check.hw is None else [check.hw]
-                if say:
-                    say(index + 1)
-        except BaseException:  # Ctrl-C: do not decode the other 20,000 first
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    checks = check_all(
+        lambda pair: check_pair(pair, valid, allow_grey),
+        pairs,
+        workers=workers,
+        say=progress_line(len(pairs), "pairs") if progress else None,
+    )
+    for index, check in enumerate(checks):
+        problems += [
+            (index, "image" if p.path == pairs[index].image else "mask", p.kind, p.detail)
+            for p in check.problems
+        ]
+        pixels += 0 if check.pixels is None else check.pixels
+        sizes += [] if check.hw is None else [check.hw]
     outcome = {
         "pixels": pixels.tolist(),
         "problems": problems,
@@ -215,6 +216,29 @@ def scan(
     return _report(outcome, pairs, from_cache=False)
 
 
+def check_all(
+    check: Callable[[Item], Outcome],
+    items: Sequence[Item],
+    *,
+    workers: int | None = None,
+    say: Callable[[int], None] | None = None,
+) -> Iterator[Outcome]:
+    """`check` of every item, in order, by threads (by default one a CPU, at most 16).
+
+    `say` is told how many are done. Pillow refuses truncated files meanwhile.
+    """
+    workers = workers or min(16, len(os.sched_getaffinity(0)))
+    with _whole_files_only(), ThreadPoolExecutor(workers) as pool:
+        try:
+            for done, outcome in enumerate(pool.map(check, items), 1):
+                yield outcome
+                if say:
+                    say(done)
+        except BaseException:  # Ctrl-C: do not decode the other 20,000 first
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 @contextmanager
 def _whole_files_only() -> Iterator[None]:
     before = ImageFile.LOAD_TRUNCATED_IMAGES
@@ -225,7 +249,8 @@ def _whole_files_only() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _progress(total: int) -> Callable[[int], None]:
+def progress_line(total: int, unit: str) -> Callable[[int], None]:
+    """What `check_all` may tell how many are done: it keeps a line on stderr up to date."""
     shown = -1.0
 
     def say(done: int) -> None:
@@ -235,7 +260,7 @@ def _progress(total: int) -> Callable[[int], None]:
             shown = now
             start = "\r" if sys.stderr.isatty() else ""
             print(
-                f"{start}checking data: {done}/{total} pairs",
+                f"{start}checking data: {done}/{total} {unit}",
                 end="\n" if last else "",
                 file=sys.stderr,
                 flush=True,
@@ -245,16 +270,26 @@ def _progress(total: int) -> Callable[[int], None]:
 
 
 def _key(pairs: Sequence[SegPair], valid: Collection[int], allow_grey: bool) -> str:
+    paths = [path for pair in pairs for path in (pair.image, pair.mask)]
+    return files_key(f"{_VERSION} {sorted(valid)} {allow_grey}", paths, map(file_state, paths))
+
+
+def file_state(path: str | Path) -> str:
+    """Size and time of change, which tell whether a file is still the one checked; or ABSENT."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return ABSENT
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def files_key(checked: str, paths: Sequence[str | Path], states: Iterable[str]) -> str:
+    """The name under which the outcome of checking files is kept; `checked` says for what."""
     # Names relative to what all files share, so that a mounted or moved data set is known again.
-    paths = [os.path.abspath(path) for pair in pairs for path in (pair.image, pair.mask)]
+    paths = [os.path.abspath(path) for path in paths]
     common = os.path.commonpath(paths)
-    digest = hashlib.sha256(f"{_VERSION} {sorted(valid)} {allow_grey}\n".encode())
-    for path in paths:
-        try:
-            stat = os.stat(path)
-            state = f"{stat.st_size} {stat.st_mtime_ns}"
-        except OSError:
-            state = "absent"
+    digest = hashlib.sha256(f"{checked}\n".encode())
+    for path, state in zip(paths, states, strict=True):
         digest.update(f"{os.path.relpath(path, common)}\0{state}\n".encode(errors="replace"))
     return digest.hexdigest()[:32]
 
