@@ -187,6 +187,15 @@ def check_exporting() -> Check:
     return Check("export packages", "warn", f"not installed: {', '.join(missing)}", remedy)
 
 
+def check_coco_eval() -> Check:
+    """The quick one of two packages that compute COCO's AP; pycocotools gives the same values."""
+    name = "faster-coco-eval"
+    if installed_version(name) is None:
+        remedy = "for quicker evaluation on COCO: pip install 'lightvit_bench[coco-fast]'"
+        return Check(name, "warn", "not installed; pycocotools evaluates", remedy)
+    return check_package(name, name)
+
+
 def check_cpu_precisions() -> Check:
     """What of bf16 and int8 this CPU computes by itself, as the kernel tells."""
     name, flags = "CPU precisions", cpu_flags()
@@ -258,6 +267,7 @@ def checks() -> Iterator[tuple[str, Callable[[], Check]]]:
     for distribution, (name, *_) in RUNTIMES.items():
         yield name, lambda dist=distribution: check_runtime(dist)
     yield "export packages", check_exporting
+    yield "faster-coco-eval", check_coco_eval
     yield "CPU precisions", check_cpu_precisions
     ade = ("data/ade/ADEChallengeData2016", ("training", "validation"))
     yield "ADE20K", lambda: check_dataset("ADE20K", *ade)

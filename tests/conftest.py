@@ -55,6 +55,16 @@ def demo_root(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def demo_coco(tmp_path_factory) -> Path:
+    """Generated data in COCO's layout: 10 pictures to train on, 4 to test on."""
+    from lightvit_bench.data.demo_coco import make_demo_coco
+
+    root = tmp_path_factory.mktemp("demo_coco") / "coco"
+    make_demo_coco(root, train=10, val=4, size=(96, 96))
+    return root
+
+
+@pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory, demo_root) -> Path:
     """The demo's config with the encoder for tests: eight iterations of four crops of 64 px."""
     path = tmp_path_factory.mktemp("config") / "tiny.py"

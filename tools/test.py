@@ -2,6 +2,7 @@
 """Test a checkpoint.
 
 tools/test.py configs/ade20k/upernet_dmae_tiny.py CHECKPOINT
+tools/test.py configs/coco/mask_rcnn_dmae_tiny.py CHECKPOINT --out results.json
 tools/test.py configs/lasot/ostrack_dmae_tiny.py CHECKPOINT --processes 4 --realtime 30
 tools/test.py configs/lasot/ostrack_dmae_tiny.py tracker.xml    # exported: tools/export.py
 A tracker runs over the test_set of its config; the same command goes on after any stop.
@@ -22,8 +23,9 @@ def main() -> None:
     parser.add_argument("--work-dir", help="logs and metrics (work_dirs/FOLDER/CONFIG)")
     parser.add_argument(
         "--out",
-        metavar="DIR",
-        help="write the predictions: label PNGs; a tracker's boxes (WORK_DIR/SET_SPLIT_CHECKPOINT)",
+        metavar="PATH",
+        help="write the predictions: a folder of label PNGs; a detector's results.json in COCO's "
+        "format (the file, or its folder); a tracker's boxes (WORK_DIR/SET_SPLIT_CHECKPOINT)",
     )
     parser.add_argument(
         "--show-dir", metavar="DIR", help="write overlays: image, truth, prediction"

@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from lightvit_bench.errors import ConfigError, near_matches
+from lightvit_bench.openmmlab.channels import fit_channels
 
 SHORT_OPTIONS = ("init", "teacher", "data_root", "skip_corrupt")
 # What mmengine's Runner takes beside the sections that every config of ours has.
@@ -24,11 +25,12 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
 
     Beside mmengine's dotted keys four short ones reach every place they belong to: `init` (the
     backbone's initial weights), `teacher` (the file that a pre-training learns from), `data_root`
-    and `skip_corrupt` (all data sets).
+    and `skip_corrupt` (all data sets). Where the model asks for its backbone's channels they are
+    put in (`fit_channels`).
 
     Raises:
         ConfigError: the file does not exist (near matches are listed), is not a config, or an
-            option names something the config has not.
+            option names something the config has not; timm has no such backbone.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,6 +47,7 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     _apply_short(cfg, short)
     cfg.merge_from_dict(options)
     cfg.setdefault("launcher", "none")
+    fit_channels(cfg)
     return cfg
 
 
@@ -56,6 +59,11 @@ def is_pretraining(cfg: Config) -> bool:
 def is_tracking(cfg: Config) -> bool:
     """Whether a config is one of a tracker."""
     return cfg.model.get("type") == "Tracking"
+
+
+def is_detection(cfg: Config) -> bool:
+    """Whether a config is one of object detection or instance segmentation, mmdetection's job."""
+    return cfg.get("default_scope") == "mmdet"
 
 
 def dataset_configs(cfg: Config) -> list[dict]:

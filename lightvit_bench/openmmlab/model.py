@@ -15,7 +15,7 @@ from torch import nn
 from lightvit_bench.bench.flops import Cost, count_cost
 from lightvit_bench.errors import CheckpointError, ConfigError
 from lightvit_bench.openmmlab.checkpoints import read_run_checkpoint, refuse_misfit
-from lightvit_bench.openmmlab.config import is_pretraining, load_config
+from lightvit_bench.openmmlab.config import is_detection, is_pretraining, load_config
 
 
 def build_model(cfg: Config) -> nn.Module:
@@ -65,11 +65,20 @@ class ModelCost:
 
 
 def model_cost(config: str, shape: tuple[int, int], cfg_options: Sequence[str] = ()) -> ModelCost:
-    """Count the work of a config's model on one image of `shape` (height, width) in pixels."""
+    """Count the work of a config's model on one image of `shape` (height, width) in pixels.
+
+    Of a detector with two stages: with its proposals (1,000 at most) and the masks of 100 of them.
+    """
     cfg = load_config(config, cfg_options)
     refuse_pretraining(cfg, "count", "tools/bench_pretrain.py prints the work of a training step")
     model = build_model(cfg)
     if getattr(model, "with_auxiliary_head", False):
         model.auxiliary_head = None  # trained with, not run
     image = torch.zeros(1, 3, *shape)
-    return ModelCost(count_cost(model.backbone, image), count_cost(model, image, mode="tensor"))
+    inputs = [image]
+    if is_detection(cfg):
+        from mmdet.structures import DetDataSample
+
+        sizes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), shape)
+        inputs.append([DetDataSample(metainfo=dict(sizes, scale_factor=(1.0, 1.0)))])
+    return ModelCost(count_cost(model.backbone, image), count_cost(model, *inputs, mode="tensor"))

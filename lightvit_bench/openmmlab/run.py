@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from lightvit_bench.compat import keep_freed_memory
+from lightvit_bench.compat import keep_freed_memory, let_mmcv_ops_take_bfloat16
 from lightvit_bench.errors import CheckpointError, ConfigError
 from lightvit_bench.openmmlab.backbone import check_init
 from lightvit_bench.openmmlab.checkpoints import (
@@ -23,6 +23,7 @@ from lightvit_bench.openmmlab.checkpoints import (
 )
 from lightvit_bench.openmmlab.config import (
     explain_config_errors,
+    is_detection,
     is_pretraining,
     is_tracking,
     load_config,
@@ -32,6 +33,7 @@ from lightvit_bench.openmmlab.device import (
     start_process_group,
     use_mixed_precision,
 )
+from lightvit_bench.openmmlab.timm_backbone import check_timm_init
 
 
 def train(
@@ -102,11 +104,18 @@ def _prepare(cfg: Config, found: tuple[Path, dict] | None) -> list[Hook]:
         from lightvit_bench.tracking.training.prepare import prepare_tracking
 
         return prepare_tracking(cfg, found)
+    if is_detection(cfg):
+        from lightvit_bench.detection.metric import complete_evaluators
+
+        complete_evaluators(cfg)
     if found or cfg.get("load_from"):
         cfg.model.backbone.init = "random"  # the checkpoint brings the weights
         # A run may start from one with other classes; it goes on from its own alone.
         return [FittingCheckpoint("" if found else "backbone.")]
-    check_init(cfg.model)
+    if cfg.model.backbone.type == "TimmBackbone":
+        check_timm_init(cfg.model)
+    else:
+        check_init(cfg.model)
     return []
 
 
@@ -124,7 +133,8 @@ def test(
     """Test a checkpoint; returns the metrics by name.
 
     Args:
-        out: folder for the predictions (label PNGs in the data set's own ids; a tracker's boxes).
+        out: where the predictions go: a folder for label PNGs in the data set's own ids, or for a
+            tracker's boxes; a detector's results.json, or a folder for it.
         show_dir: folder for overlays of image, truth and prediction.
         tracker_options: of `tracking.running.config.test_tracking`, for the config of a tracker.
 
@@ -154,16 +164,29 @@ def test(
         )
     cfg.load_from = checkpoint
     cfg.model.backbone.init = "random"  # the checkpoint brings all weights
-    if out is not None:
-        cfg.test_evaluator.output_dir = out
-    for folder in filter(None, (out, show_dir)):
-        Path(folder).mkdir(parents=True, exist_ok=True)
+    overlays = _tell_outputs(cfg, out)
+    if show_dir is not None:
+        Path(show_dir).mkdir(parents=True, exist_ok=True)
     with explain_config_errors(cfg):
         runner = _build_runner(cfg, launcher)
         runner.register_hook(FittingCheckpoint())
         if show_dir is not None:
-            runner.register_hook(dict(type="OverlayHook", out_dir=show_dir))
+            runner.register_hook(dict(type=overlays, out_dir=show_dir))
         return runner.test()
+
+
+def _tell_outputs(cfg: Config, out: str | None) -> str:
+    """Tell the evaluator where predictions go; returns the type of the hook that draws them."""
+    if is_detection(cfg):
+        from lightvit_bench.detection.metric import complete_evaluators
+
+        complete_evaluators(cfg)
+        cfg.test_evaluator.out = out
+        return "DetOverlayHook"
+    if out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        cfg.test_evaluator.output_dir = out
+    return "OverlayHook"
 
 
 def _build_runner(cfg: Config, launcher: str) -> Runner:
@@ -171,6 +194,8 @@ def _build_runner(cfg: Config, launcher: str) -> Runner:
     changes = adapt_to_device(cfg)
     if not torch.cuda.is_available():
         keep_freed_memory()
+    if is_detection(cfg):
+        let_mmcv_ops_take_bfloat16()
     secure_mmengine()
     start_process_group(launcher)
     runner = Runner.from_cfg(cfg)

@@ -83,8 +83,9 @@ class Attention(TimmAttention):
     ) -> tuple[Tensor, Tensor | None]:
         """Attend. Returns the tokens (B, L, D) and the logits, None unless asked for.
 
-        `grid` is needed with decomposed relative positions alone. Of the logits, a slice asks for the rows of these queries alone, (B, heads, rows, L); the
-        fused attention then runs as without.
+        `grid` is needed with decomposed relative positions alone. Of the logits, a slice asks for
+        the rows of these queries alone, (B, heads, rows, L); the fused attention then runs as
+        without.
         """
         q, k, v = self.queries_keys_values(x)
         q, k = self._with_positions(q, k, grid)
@@ -220,7 +221,7 @@ class Block(TimmBlock):
         return ValueError(f"attention in windows of {self.window} tokens has no logits to show")
 
     def _bias(self, grid: tuple[int, int] | None) -> Tensor | None:
-        """The bias (1, heads, L, L) of a table of pairs; other positions are in queries and keys."""
+        """The bias (1, heads, L, L) of BEiT's positions; others are in queries and keys."""
         if self.attn.rel_pos is None or isinstance(self.attn.rel_pos, DecomposedRelativePosition):
             return None
         return self.attn.rel_pos.for_grid(_needed(grid))

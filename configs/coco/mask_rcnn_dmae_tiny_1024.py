@@ -1,0 +1,38 @@
+# Mask R-CNN (ViTDet) at 1024 px, ViTDet's own size; otherwise mask_rcnn_dmae_tiny.py. The authors
+# published nothing at this size.
+_base_ = "./mask_rcnn_dmae_tiny.py"
+image_size = (1024, 1024)
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="RandomFlip", prob=0.5),
+    dict(
+        type="RandomResize",
+        scale=image_size,
+        ratio_range=(0.1, 2.0),
+        keep_ratio=True,
+        resize_type="Resize",
+        backend="pillow",
+    ),
+    dict(
+        type="RandomCrop",
+        crop_type="absolute",
+        crop_size=image_size,
+        recompute_bbox=True,
+        allow_negative_crop=True,
+    ),
+    dict(type="FilterAnnotations", min_gt_bbox_wh=(1e-2, 1e-2), by_mask=True, keep_empty=False),
+    dict(type="PackDetInputs"),
+]
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=image_size, keep_ratio=True, backend="pillow"),
+    dict(
+        type="PackDetInputs",
+        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
+    ),
+]
+model = dict(data_preprocessor=dict(pad_size_divisor=1024), backbone=dict(rel_pos_size=1024))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

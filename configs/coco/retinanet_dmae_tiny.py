@@ -1,0 +1,11 @@
+# RetinaNet, ViT-Tiny pre-trained with D-MAE, COCO at 640 px; data and schedule of
+# mask_rcnn_dmae_tiny.py. Published by nobody.
+#
+#   tools/train.py configs/coco/retinanet_dmae_tiny.py                       one GPU, 64 images
+_base_ = [
+    "../_base_/models/retinanet_vit_tiny.py",
+    "../_base_/datasets/coco_boxes.py",
+    "../_base_/schedules/det_100ep.py",
+    "../_base_/detection_runtime.py",
+]
+model = dict(backbone=dict(init="checkpoints/dmae_tiny.safetensors"))
