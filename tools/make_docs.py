@@ -22,6 +22,7 @@ def main() -> None:
     args = parser.parse_args()
 
     from lightvit_bench.bench.blocks import block_of, has_block, replace_block
+    from lightvit_bench.bench.detection_runs import DETECTION_SPEED, detection_speed
     from lightvit_bench.bench.provenance import RECORDS
     from lightvit_bench.bench.record import read_records
     from lightvit_bench.bench.soak_table import TRACKING_SOAK, tracking_soak
@@ -37,6 +38,7 @@ def main() -> None:
     made = [
         ("benchmarks.md", "tracking-cpu", TRACKING_LATENCY, tracking_cpu),
         ("benchmarks.md", "tracking-soak", TRACKING_SOAK, tracking_soak),
+        ("benchmarks.md", "detection-cpu", DETECTION_SPEED, detection_speed),
     ]
 
     stale = False

@@ -415,7 +415,8 @@ def test_the_tool_writes_checks_and_names_what_is_stale(make_docs, tmp_path):
     assert (done.returncode, done.stdout) == (
         0,
         "benchmarks.md, tracking-cpu: written\n"
-        "benchmarks.md, tracking-soak: no record and no place for one\n",
+        "benchmarks.md, tracking-soak: no record and no place for one\n"
+        "benchmarks.md, detection-cpu: no record and no place for one\n",
     )
     text = page.read_text()
     assert block_of(text, "tracking-cpu") == tracking_cpu([run(ms=10)])
