@@ -199,6 +199,10 @@ def _build_runner(cfg: Config, launcher: str) -> Runner:
     secure_mmengine()
     start_process_group(launcher)
     runner = Runner.from_cfg(cfg)
+    if is_detection(cfg) and not torch.cuda.is_available() and launcher == "none":
+        # Pooled regions come with their channels first, in which a CPU's convolutions are slower:
+        # the heads' take half the time, mixed precision's a quarter (docs/benchmarks.md).
+        runner.model.to(memory_format=torch.channels_last)
     for change in changes:
         print_log(f"no CUDA device: {change}", logger="current")
     return runner

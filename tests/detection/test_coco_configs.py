@@ -123,7 +123,6 @@ def test_what_is_decayed():
 
     cfg = load_config(ROOT / BASE)
     cfg.optim_wrapper.type = "OptimWrapper"
-    cfg.optim_wrapper.pop("loss_scale")
     model = build_model(cfg)
     groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
     spared = {id(p) for group in groups if group["weight_decay"] == 0 for p in group["params"]}

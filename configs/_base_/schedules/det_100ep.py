@@ -1,9 +1,8 @@
 # 184,375 iterations of 64 images, 100 epochs of 118,000: AdamW without layer decay, warm-up over 250
 # iterations, a tenth of the rate at 24/27 and a hundredth at 26/27. Mixed precision: float16 with a
-# loss scaler, bfloat16 on a CPU that has it.
+# loss scaler, bfloat16 on a CPU that has it (float32: --cfg-options optim_wrapper.type=OptimWrapper).
 optim_wrapper = dict(
     type="AmpOptimWrapper",
-    loss_scale="dynamic",
     optimizer=dict(type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
     # detectron2's rule: positions are not decayed, nor are the encoder's norms. Biases are, and so
     # are the norms of neck and heads, which are of a class of its own there.
