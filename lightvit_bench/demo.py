@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from lightvit_bench.data.demo_ade import CLASSES, make_demo_ade
+from lightvit_bench.data.demo_coco import make_demo_coco
 from lightvit_bench.data.seg_folder import find_pairs, scan
 from lightvit_bench.metrics.segmentation import SegScores, commonest_class_scores
 from lightvit_bench.openmmlab.checkpoints import latest_checkpoint, run_checkpoints
@@ -24,11 +25,12 @@ DATA = Path("data/demo/ADEChallengeData2016")  # where the configs look
 
 @dataclass(frozen=True)
 class Configs:
-    """The configs of the demo's three trainings; each needs what the one before it leaves."""
+    """The configs of the demo's trainings; the student is what segmentor and detector start from."""
 
     teacher: str = "configs/demo/mae_small.py"
     student: str = "configs/demo/dmae_tiny.py"
     segmentor: str = "configs/demo/upernet_random_tiny.py"
+    detector: str = "configs/demo/mask_rcnn_random_tiny.py"
 
 
 def run_demo(
@@ -43,48 +45,44 @@ def run_demo(
     `make_demo_sequences`. Returns the metrics.
     """
     # None of these warnings is for this reader.
-    warnings.filterwarnings("ignore", module=r"(mm(seg|engine)|torch)\.")
+    warnings.filterwarnings("ignore", module=r"(mm(seg|det|engine)|torch|pycocotools)\.")
     started = time.monotonic()
-    print(f"[1/7] data: pictures of shapes on photographs, in ADE20K's layout, into {data}")
-    summary = make_demo_ade(data)
-    print(f"      {summary.train} to train on, {summary.val} to test on")
+    print("[1/8] data: pictures of shapes on photographs, in ADE20K's and COCO's layouts")
+    objects = data.parent / "coco"
+    for summary, folder in ((make_demo_ade(data), data), (make_demo_coco(objects), objects)):
+        print(f"      {folder}: {summary.train} to train on, {summary.val} to test on")
     if summary.note:
         print(f"      {summary.note}")
 
     images = f"data_root={(data / 'images/training').resolve()}"
-    print("[2/7] a teacher by MAE: a ViT-Small learns to fill in hidden patches")
+    print("[2/8] a teacher by MAE: a ViT-Small learns to fill in hidden patches")
     teacher = _run(configs.teacher, out, images) / f"{Path(configs.teacher).stem}.safetensors"
-    print("[3/7] D-MAE: a ViT-Tiny fills them in, too, and learns the teacher's attention")
+    print("[3/8] D-MAE: a ViT-Tiny fills them in, too, and learns the teacher's attention")
     student = _run(configs.student, out, images, f"teacher={teacher}")
-    encoder = student / f"{Path(configs.student).stem}.safetensors"
+    init = f"init={student / f'{Path(configs.student).stem}.safetensors'}"
     print(f"      pictures (original, masked, predicted): {student / 'pictures/latest.jpg'}")
-    print("[4/7] UPerNet on that ViT-Tiny")
-    options = (f"data_root={data.resolve()}", f"init={encoder}")
-    work_dir = _run(configs.segmentor, out, *options)
-
-    checkpoint, pictures = latest_checkpoint(work_dir), out / "overlays"
-    print(f"[5/7] tools/test.py {configs.segmentor} {checkpoint} --show-dir {pictures}", end=" ")
-    print(f"--cfg-options {options[0]}", flush=True)
-    metrics = test(
-        configs.segmentor,
-        str(checkpoint),
-        work_dir=str(work_dir),
-        show_dir=str(pictures),
-        cfg_options=options,
-    )
+    print("[4/8] UPerNet on that ViT-Tiny")
+    labels = _train_and_test(configs.segmentor, out, "overlays", data, init)
     constant = baseline(data)
     sheet = out / "demo.png"
-    write_sheet(sorted(pictures.glob("*.png"))[::5], sheet)
-
+    write_sheet(sorted((out / "overlays").glob("*.png"))[::5], sheet)
+    print("[5/8] Mask R-CNN on it")
+    boxes = _train_and_test(configs.detector, out, "objects", objects, init)
+    print("[6/8] tracking: textured targets over moving photographs, that turn, hide and come back")
     tracked = _track(out / "tracking", data.parent / "tracking", videos)
+
     minutes = (time.monotonic() - started) / 60
-    print(f"[7/7] result after {minutes:.1f} minutes: a ViT-Tiny and UPerNet")
+    print(f"[7/8] result after {minutes:.1f} minutes: a ViT-Tiny and UPerNet")
     print("                                    mIoU    aAcc")
-    print(f"      trained                      {metrics['mIoU']:5.1f}   {metrics['aAcc']:5.1f}")
+    print(f"      trained                      {labels['mIoU']:5.1f}   {labels['aAcc']:5.1f}")
     print(f"      always the commonest class   {constant.miou:5.1f}   {constant.aacc:5.1f}")
-    print(f"      pictures (image, truth, prediction): {sheet}, and one by one in {pictures}")
+    print(f"      pictures (image, truth, prediction): {sheet}, and one by one in {out}/overlays")
+    print("      and Mask R-CNN             box AP  mask AP")
+    values = (boxes[f"coco/{kind}_mAP"] for kind in ("bbox", "segm"))
+    print("      trained                      " + "   ".join(f"{value:5.1f}" for value in values))
+    print(f"      pictures (truth, prediction): {out}/objects")
     print("      Seconds of pre-training on 120 pictures show the path, not what it is worth.")
-    print("      and a tracker                 AUC       P   P_norm")
+    print("[8/8] and a tracker                 AUC       P   P_norm")
     for name, scores in (
         ("the weights that come with this", tracked.scores),
         ("a box that never moves", tracked.unmoved),
@@ -92,12 +90,23 @@ def run_demo(
         values = (scores.auc, scores.precision, scores.norm_precision)
         print(f"      {name:<31}" + "".join(f"{value:8.1f}" for value in values))
     print(f"      {tracked.milliseconds:.0f} ms a frame; videos with its boxes: {out / 'tracking'}")
-    return metrics | {"AUC": tracked.scores.auc}
+    return {**labels, **boxes, "AUC": tracked.scores.auc}
+
+
+def _train_and_test(config: str, out: Path, pictures: str, data: Path, init: str) -> dict:
+    """Train a config on `data` and test it, with overlays in `out/pictures`; its metrics."""
+    options = (f"data_root={data.resolve()}", init)
+    work_dir = _run(config, out, *options)
+    checkpoint, show = latest_checkpoint(work_dir), out / pictures
+    print(f"      tools/test.py {config} {checkpoint} --show-dir {show} --cfg-options {options[0]}")
+    print(end="", flush=True)
+    return test(
+        config, str(checkpoint), work_dir=str(work_dir), show_dir=str(show), cfg_options=options
+    )
 
 
 def _track(out: Path, data: Path, videos: dict[str, int] | None) -> DemoTrack:
     """Follow the targets of made videos with the weights that come with the package."""
-    print("[6/7] tracking: textured targets over moving photographs, that turn, hide and come back")
     print(f"      tools/track.py {data}/disc/disc-1 --out {out}/disc-1.mp4   and others")
     print(end="", flush=True)
     return track_demo(load_tracker_model(), out, data, **(videos or {}))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-# Before torch is imported, and for the tools that tests start: more threads wait for one another.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Before torch is imported, and for the tools that tests start: threads without a core each wait for
+# one another, many times longer than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,6 +95,62 @@ val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=data)
 test_dataloader = val_dataloader
 train_cfg = dict(max_iters=8, val_begin=9)
 param_scheduler = [dict(type="PolyLR", power=1.0, by_epoch=False, begin=0, end=8)]
+default_hooks = dict(checkpoint=dict(interval=3, max_keep_ckpts=-1))
+"""
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_detector(tmp_path_factory, demo_coco) -> Path:
+    """The demo's Mask R-CNN with the encoder for tests: six iterations of two images of 64 px."""
+    path = tmp_path_factory.mktemp("detector") / "tiny_detector.py"
+    path.write_text(
+        f"""
+_base_ = {str(ROOT / "configs/demo/mask_rcnn_random_tiny.py")!r}
+image_size = (64, 64)
+pooled = dict(out_channels=16)
+model = dict(
+    data_preprocessor=dict(pad_size_divisor=64),
+    backbone=dict(preset="vit_test", rel_pos_size=64, window=2, global_blocks=(2,), out_blocks=(2,)),
+    neck=dict(in_channels=32, out_channels=16),
+    rpn_head=dict(in_channels=16, feat_channels=16),
+    roi_head=dict(
+        bbox_roi_extractor=pooled,
+        bbox_head=dict(in_channels=16, conv_out_channels=16, fc_out_channels=32),
+        mask_roi_extractor=pooled,
+        mask_head=dict(in_channels=16, conv_out_channels=16),
+    ),
+    train_cfg=dict(rcnn=dict(sampler=dict(num=16))),
+    test_cfg=dict(rcnn=dict(score_thr=0.0)),
+)
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="RandomResize", scale=image_size, ratio_range=(0.5, 2.0), keep_ratio=True),
+    dict(
+        type="RandomCrop",
+        crop_type="absolute",
+        crop_size=image_size,
+        recompute_bbox=True,
+        allow_negative_crop=True,
+    ),
+    dict(type="FilterAnnotations", min_gt_bbox_wh=(1e-2, 1e-2), by_mask=True, keep_empty=False),
+    dict(type="PackDetInputs"),
+]
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=image_size, keep_ratio=True),
+    dict(type="PackDetInputs"),
+]
+data = dict(data_root={str(demo_coco)!r})
+loading = dict(num_workers=0, persistent_workers=False)
+train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline, **data))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **data), **loading)
+test_dataloader = val_dataloader
+train_cfg = dict(max_iters=6, val_begin=7)
+param_scheduler = [dict(type="PolyLR", power=1.0, by_epoch=False, begin=0, end=6)]
 default_hooks = dict(checkpoint=dict(interval=3, max_keep_ckpts=-1))
 """
     )

@@ -24,7 +24,9 @@ def fresh():
 
 
 @pytest.mark.slow
-def test_demo_leaves_a_score_a_baseline_and_pictures(tiny_config, repo, tmp_path, capsys):
+def test_demo_leaves_a_score_a_baseline_and_pictures(
+    tiny_config, tiny_detector, repo, tmp_path, capsys
+):
     data, out = tmp_path / "data", tmp_path / "out"
     small = dict(backbone=dict(preset="vit_test", img_size=64), decoder=dict(width=16, heads=2))
     teacher, student = (tmp_path / f"{name}.py" for name in ("teacher", "student"))
@@ -37,7 +39,7 @@ def test_demo_leaves_a_score_a_baseline_and_pictures(tiny_config, repo, tmp_path
     student.write_text(
         f"_base_ = {str(repo / 'configs/demo/dmae_tiny.py')!r}\nmodel = {small!r}\n{common}"
     )
-    configs = Configs(str(teacher), str(student), str(tiny_config))
+    configs = Configs(str(teacher), str(student), str(tiny_config), str(tiny_detector))
     videos = dict(sequences=1, frames=6, size=(160, 120))
     metrics = run_demo(out, data, configs, videos)
     printed = capsys.readouterr().out
@@ -51,6 +53,11 @@ def test_demo_leaves_a_score_a_baseline_and_pictures(tiny_config, repo, tmp_path
     assert (out / "student/pictures/latest.jpg").is_file()
     assert f"{metrics['mIoU']:.1f}" in printed and f"{baseline(data).miou:.1f}" in printed
     assert str(tmp_path / "out/demo.png") in printed
+    detector = latest_checkpoint(out / tiny_detector.stem)
+    end = read_run_checkpoint(detector)["state_dict"]["backbone.encoder.blocks.0.attn.qkv.weight"]
+    assert 0 < (start - end).abs().max() < 0.05
+    assert f"{metrics['coco/segm_mAP']:.1f}" in printed
+    assert len(list((out / "objects").rglob("*.png"))) == 24
     assert metrics["AUC"] > 50 and f"{metrics['AUC']:.1f}" in printed
     assert (out / "tracking/disc-1.mp4").stat().st_size > 1000
     assert len((out / "tracking/disc-1.txt").read_text().splitlines()) == 6

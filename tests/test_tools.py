@@ -22,7 +22,7 @@ def tool(repo):
         return subprocess.run(
             [sys.executable, str(repo / "tools" / name), *map(str, arguments)],
             cwd=repo,
-            env={**os.environ, "OMP_NUM_THREADS": "2", **environment},
+            env={**os.environ, **environment},
             capture_output=True,
             text=True,
             timeout=600,

@@ -121,7 +121,7 @@ def clip(tmp_path_factory):
 def command(repo, clip):
     """What to start, and its environment: no display, few threads."""
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    environment |= {"PYTHONPATH": str(repo), "OMP_NUM_THREADS": "2"}
+    environment |= {"PYTHONPATH": str(repo)}
 
     def make(*arguments, **more):
         line = [sys.executable, str(clip / "stand_in.py"), str(repo / "tools/track.py")]
