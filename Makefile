@@ -15,7 +15,7 @@ demo: install
 	@.venv/bin/python tools/demo.py
 
 test: install
-	@.venv/bin/python -m pytest tests $(PYTEST_ARGS)
+	@.venv/bin/python -m pytest tests -n 2 --dist loadfile $(PYTEST_ARGS)
 
 install:
 	@command -v $(PY) >/dev/null || { echo "InstallError: $(PY) not found:" \

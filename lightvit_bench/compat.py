@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import importlib.util
 import warnings
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import lru_cache
 from io import StringIO
@@ -78,37 +76,6 @@ def import_mmdet() -> None:
     """Import mmdet's data sets without onedl-mmdetection 3.5.1's notice that OneDL is absent."""
     with redirect_stdout(StringIO()):
         import mmdet.datasets  # noqa: F401
-
-
-@lru_cache(maxsize=None)
-def let_mmcv_ops_take_bfloat16() -> None:
-    """Let mmcv's NMS and RoIAlign take bfloat16; they compute in float32 then.
-
-    onedl-mmcv 2.3.6 compiles them for float16, float32 and float64: a detector in bfloat16 autocast
-    would fail at its first proposals.
-    """
-    for module, operator in (("mmcv.ops.nms", "NMSop"), ("mmcv.ops.roi_align", "roi_align")):
-        module = importlib.import_module(module)
-        function = getattr(module, operator)
-        if operator == "NMSop":  # has no gradient; called as NMSop.apply
-            function.forward = staticmethod(_in_float32(function.forward))
-        else:
-            setattr(module, operator, _in_float32(function, back=True))
-
-
-def _in_float32(function: Callable, *, back: bool = False) -> Callable:
-    """`function` on float32 for bfloat16; `back`: the result has the first tensor's type again."""
-    import torch
-
-    def is_bfloat16(value: object) -> bool:
-        return isinstance(value, torch.Tensor) and value.dtype is torch.bfloat16
-
-    def widened(*inputs, **options):
-        wide = (value.float() if is_bfloat16(value) else value for value in inputs)
-        result = function(*wide, **options)
-        return result.bfloat16() if back and is_bfloat16(inputs[0]) else result
-
-    return widened
 
 
 def cpu_computes_bfloat16() -> bool:

@@ -25,7 +25,7 @@ DATA = Path("data/demo/ADEChallengeData2016")  # where the configs look
 
 @dataclass(frozen=True)
 class Configs:
-    """The configs of the demo's trainings; the student is what segmentor and detector start from."""
+    """The configs of the demo's trainings; segmentor and detector start from the student."""
 
     teacher: str = "configs/demo/mae_small.py"
     student: str = "configs/demo/dmae_tiny.py"

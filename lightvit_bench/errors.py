@@ -17,6 +17,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 _FIRST_SPEAKS = 3.0  # seconds that other processes leave to the first one's error
 _PIPE = 128 + 13  # the exit code of what SIGPIPE ends
+_INTERRUPT = 128 + 2  # of what SIGINT ends
 
 
 class UserError(Exception):
@@ -85,7 +86,8 @@ def run_cli(main: Callable[[], Result]) -> Result:
     first process speaks at once. Another one waits a little: where all have met the same error, the
     launcher ends it in that time, and the error is told once.
 
-    Where nobody reads our output any more (`tool | head`), it ends quietly with 141.
+    Where nobody reads our output any more (`tool | head`), it ends quietly with 141; after Ctrl-C
+    with 130 and one word, as a shell's tools that SIGINT ends.
     """
     try:
         try:
@@ -95,6 +97,13 @@ def run_cli(main: Callable[[], Result]) -> Result:
             raise
         _flush()
         return result
+    except KeyboardInterrupt:
+        _drop_unread_output()
+        if os.environ.get("LIGHTVIT_TRACEBACK"):
+            raise
+        if os.environ.get("RANK", "0") == "0":
+            print("interrupted", file=sys.stderr, flush=True)
+        sys.exit(_INTERRUPT)
     except (UserError, OSError) as error:
         unread = _drop_unread_output()
         if unread and isinstance(error, BrokenPipeError):

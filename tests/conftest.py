@@ -130,10 +130,9 @@ train_pipeline = [
     dict(type="RandomFlip", prob=0.5),
     dict(type="RandomResize", scale=image_size, ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(
-        type="RandomCrop",
+        type="CropToMasks",
         crop_type="absolute",
         crop_size=image_size,
-        recompute_bbox=True,
         allow_negative_crop=True,
     ),
     dict(type="FilterAnnotations", min_gt_bbox_wh=(1e-2, 1e-2), by_mask=True, keep_empty=False),

@@ -75,32 +75,3 @@ print(faults_again(), keep_freed_memory(), faults_again())
 """
     by_default, done, kept = run(code).split()
     assert done == "True" and int(by_default) > 1000 and int(kept) < 100
-
-
-def test_mmcv_ops_take_bfloat16():
-    """In a process of its own: the change stays for the process."""
-    code = """
-import torch, mmcv.ops
-from lightvit_bench import compat
-boxes = torch.tensor([[0, 0, 8, 8], [0, 0, 8, 7], [20, 20, 30, 30]]).bfloat16()
-scores = torch.tensor([0.5, 0.75, 0.25]).bfloat16()
-features = torch.randn(1, 2, 8, 8).bfloat16().requires_grad_()
-rois = torch.tensor([[0, 1, 1, 5, 5]]).bfloat16()
-calls = (lambda: mmcv.ops.nms(boxes, scores, 0.5), lambda: mmcv.ops.RoIAlign(2)(features, rois))
-for call in calls:
-    try:
-        call()
-    except RuntimeError:
-        continue
-    raise SystemExit("it takes bfloat16 by itself: the workaround can go")
-compat.let_mmcv_ops_take_bfloat16()
-kept = mmcv.ops.nms(boxes, scores, 0.5)[1].tolist()
-pooled = mmcv.ops.RoIAlign(2)(features, rois)
-wide = mmcv.ops.RoIAlign(2)(features.float(), rois.float())
-assert pooled.dtype == torch.bfloat16 and wide.dtype == torch.float32
-assert torch.equal(pooled, wide.bfloat16())
-pooled.sum().backward()
-assert features.grad.dtype == torch.bfloat16 and features.grad.abs().sum() > 0
-print(kept)
-"""
-    assert run(code) == "[1, 2]\n"

@@ -52,7 +52,7 @@ def test_count():
     assert len(SEGMENTATION) == 17
     assert len(PRETRAIN) == 11
     assert len(TRACKING) == 11
-    assert len(DETECTION) == 12
+    assert len(DETECTION) == 14
     assert {Path(config).parts[1] for config in TRACKING} == {"lasot", "stills"}
 
 

@@ -128,6 +128,31 @@ def run_closed(tmp_path, repo, argument, unbuffered="", closed=True):
     return done.returncode, done.stderr
 
 
+def test_an_interrupted_tool_ends_with_130_and_a_word(tmp_path, repo):
+    (tmp_path / "tool.py").write_text(INTERRUPTED)
+    command = [sys.executable, str(tmp_path / "tool.py")]
+    for rank, said in (("0", "interrupted\n"), ("1", "")):
+        environment = {**os.environ, "PYTHONPATH": str(repo), "RANK": rank}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "a line\n", said)
+    environment = {**environment, "LIGHTVIT_TRACEBACK": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert "KeyboardInterrupt" in done.stderr and "in main" in done.stderr
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+from lightvit_bench.errors import run_cli
+
+def main():
+    print("a line")
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+sys.exit(run_cli(main))
+"""
+
+
 def test_full_disk_is_a_message(tmp_path, capsys):
     """A write that fails does not know its file; `whole_file` does."""
 

@@ -15,10 +15,9 @@ train_pipeline = [
         backend="pillow",
     ),
     dict(
-        type="RandomCrop",
+        type="CropToMasks",
         crop_type="absolute",
         crop_size=image_size,
-        recompute_bbox=True,
         allow_negative_crop=True,
     ),
     dict(type="FilterAnnotations", min_gt_bbox_wh=(1e-2, 1e-2), by_mask=True, keep_empty=False),

@@ -30,6 +30,7 @@ class Options:
     final_norm: bool
     layer_scale: bool
     rel_pos: bool
+    decomposed: bool = False
 
     @classmethod
     def of(cls, encoder: Encoder) -> Options:
@@ -58,6 +59,7 @@ class Options:
             final_norm="norm.weight" in state,
             layer_scale=any(".ls1." in name for name in state),
             rel_pos=any(name.endswith(TABLE) for name in state),
+            decomposed=any(name.endswith("rel_pos.rows") for name in state),
         )
 
     def build(self, preset: ViTPreset | HieraPreset, **changed: Any) -> Encoder:
@@ -169,7 +171,18 @@ def transfer(
 
 def _refuse_lost_parts(source: Options, target: Options, file: str | PathLike) -> None:
     """Parts without which the weights compute something else must have a place."""
-    for part, argument in (("layer_scale", "layer_scale=1.0"), ("rel_pos", "rel_pos=True")):
+    if source.rel_pos and target.decomposed:
+        raise CheckpointError(
+            "the checkpoint has BEiT's relative positions, the encoder decomposed ones: neither "
+            "can be made of the other.",
+            file=str(file),
+            do="rel_pos=True in the encoder, or a checkpoint without relative positions",
+        )
+    for part, argument in (
+        ("layer_scale", "layer_scale=1.0"),
+        ("rel_pos", "rel_pos=True"),
+        ("decomposed", "rel_pos='decomposed'"),
+    ):
         if getattr(source, part) and not getattr(target, part):
             raise CheckpointError(
                 f"the checkpoint has {part}, the encoder was built without: it would compute "
@@ -205,24 +218,28 @@ def _resample(state: dict[str, Tensor], source: Encoder, target: Encoder) -> lis
     """Bring the position tables in `state` to the target's grid and CLS token; names changed."""
     cut = source.prefix_tokens - target.prefix_tokens
     state["pos_embed"] = state["pos_embed"][:, cut:]
-    if source.grid == target.grid:
-        for name in _tables(state) if cut else ():
-            state[name] = state[name][:-3]
-        return []
-    with_cls = target.prefix_tokens > 0
-    state["pos_embed"] = resample_table(
-        state["pos_embed"], source.grid, target.grid, cls_token=with_cls
-    )
-    distances = (2 * target.grid[0] - 1) * (2 * target.grid[1] - 1) + 3 * with_cls
-    for name in _tables(state):
-        table = state[name][:-3] if cut else state[name]
-        state[name] = resize_rel_pos_bias_table(
-            table,
-            new_window_size=target.grid,
-            new_bias_shape=(distances, table.shape[1]),
-            old_window_size=source.grid,
+    with_cls, resampled = target.prefix_tokens > 0, []
+    if source.grid != target.grid:
+        state["pos_embed"] = resample_table(
+            state["pos_embed"], source.grid, target.grid, cls_token=with_cls
         )
-    return ["pos_embed", *_tables(state)]
+        resampled.append("pos_embed")
+    for name in _tables(state):
+        table = state[name] = state[name][:-3] if cut else state[name]
+        module, _, _ = name.rpartition(".")
+        old, new = (
+            tuple(encoder.get_submodule(module).window_size) for encoder in (source, target)
+        )
+        if old != new:  # blocks with windows have tables of their size
+            distances = (2 * new[0] - 1) * (2 * new[1] - 1) + 3 * with_cls
+            state[name] = resize_rel_pos_bias_table(
+                table,
+                new_window_size=new,
+                new_bias_shape=(distances, table.shape[1]),
+                old_window_size=old,
+            )
+            resampled.append(name)
+    return resampled
 
 
 def _tables(state: Mapping[str, Any]) -> list[str]:

@@ -38,7 +38,7 @@ class CheckedCoco(Replayable, CocoDataset):
         data_prefix: `img`, the folder of the images.
         skip_corrupt: leave out images that are missing or cannot be decoded, and say so, instead
             of stopping.
-        metainfo: `classes` by the file's names, and a `palette` of as many colours.
+        metainfo: `classes` by the file's names, and maybe a `palette` of as many colours.
 
     The others are mmdet's. Label k is class k of the config; `cat_ids[k]` its id in the file.
 
@@ -122,7 +122,7 @@ class CheckedCoco(Replayable, CocoDataset):
         return kept
 
     def _checked_classes(self) -> tuple[str, ...]:
-        """The config's classes; the palette is cut to them where it is COCO's own."""
+        """The config's classes; COCO's own palette is cut to them, or dropped if too short."""
         classes, palette = self._metainfo.get("classes"), self._metainfo.get("palette")
         example = "metainfo=dict(classes=('cat', 'dog'), palette=[(220, 20, 60), (0, 0, 142)])"
         if isinstance(classes, str) or not classes:
@@ -134,14 +134,16 @@ class CheckedCoco(Replayable, CocoDataset):
         if twice:
             raise ConfigError(f"A class of {self.name} is named twice: {twice[0]!r}.", set=example)
         own = palette is not None and palette != self.METAINFO.get("palette")
-        if isinstance(palette, list | tuple) and (own or len(palette) < len(classes)):
-            if len(palette) != len(classes):
+        if isinstance(palette, list | tuple) and len(palette) != len(classes):
+            if own:
                 raise ConfigError(
                     f"{self.name} has {len(classes)} classes and {len(palette)} colours.",
                     set=example,
                 )
-        elif isinstance(palette, list | tuple):
-            self._metainfo["palette"] = palette[: len(classes)]
+            if len(palette) > len(classes):
+                self._metainfo["palette"] = palette[: len(classes)]
+            else:
+                del self._metainfo["palette"]  # overlays then make colours, one a class
         self._metainfo["classes"] = tuple(classes)
         return tuple(classes)
 
@@ -173,7 +175,7 @@ class CheckedCoco(Replayable, CocoDataset):
             return scan_images(
                 [osp.join(self.data_prefix["img"], image["file_name"]) for image in found.images],
                 [(image["height"], image["width"]) for image in found.images],
-                turned=_turns_images(self.pipeline.transforms),
+                turned=turns_images(self.pipeline.transforms),
                 progress=progress,
             )
 
@@ -226,7 +228,7 @@ def _wants_masks(transforms: list) -> bool | None:
     return any(asked) if asked else None
 
 
-def _turns_images(transforms: list) -> bool:
+def turns_images(transforms: list) -> bool:
     """Whether images are loaded as their EXIF orientation has them, as OpenCV does if not told."""
     asked = [step.color_type for step in _steps(transforms) if hasattr(step, "color_type")]
     return not any("ignore_orientation" in str(kind) or kind == "unchanged" for kind in asked)

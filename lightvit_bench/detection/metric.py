@@ -20,6 +20,7 @@ from mmengine.registry import METRICS
 
 from lightvit_bench.data.coco_check import read_instances
 from lightvit_bench.data.roots import resolve_root
+from lightvit_bench.detection.heads_check import check_heads
 from lightvit_bench.errors import BadDataError, ConfigError, near_matches
 from lightvit_bench.writing import whole_file
 
@@ -47,7 +48,9 @@ class CocoAP(CocoMetric):
 
     Categories are those of the annotation file with the names of the data set's classes, whatever
     their order. The images evaluated must be as many as the data set has; where the annotation file
-    has more (a part of it is tested, a corrupt image was skipped), the log says so.
+    has more (a part of it is tested, a corrupt image was skipped), the log says so. Of a file
+    without annotations, as COCO's lists of test images are, there is no metric: what is found is
+    written to `out`, without which `ConfigError` is raised.
 
     Args:
         ann_file: COCO's annotation file; in a config `complete_evaluators` fills it in.
@@ -88,6 +91,12 @@ class CocoAP(CocoMetric):
             raise ConfigError("CocoAP needs the annotation file.", set="test_evaluator.ann_file")
         self.ann_file = Path(ann_file)
         self._coco_api = read_truth(self.ann_file, self.engine, masks="segm" in kinds)
+        if not (self.out or self._coco_api.anns):
+            raise ConfigError(
+                f"{self.ann_file} has no annotations: there is nothing to score against.",
+                to_write="what is found, give tools/test.py --out results.json",
+                or_set="ann_file of the data set to a file with annotations",
+            )
         self._expected: int | None = None
 
     def evaluate(self, size: int) -> dict[str, float]:
@@ -106,6 +115,9 @@ class CocoAP(CocoMetric):
         if self.out:
             count = write_results(self.out, self._records(found.values(), category_ids, KINDS))
             print_log(f"{count:,} objects found are written to {self.out}", logger="current")
+        if not self._coco_api.anns:
+            print_log(f"no AP: {self.ann_file} has no annotations", logger="current")
+            return {}
         values: dict[str, float] = {}
         for kind in self.metrics:
             records = list(self._records(found.values(), category_ids, (kind,)))
@@ -345,7 +357,10 @@ def complete_evaluators(cfg: Config) -> None:
     """Give each `CocoAP` of a config the annotation file of the data set it is used on.
 
     What the config names itself stays. Called after `--cfg-options`, it follows `data_root=`.
+    Before that the heads' classes are compared with the data sets' (`check_heads`).
     """
+    if cfg.get("model"):
+        check_heads(cfg)
     for split in ("val", "test"):
         evaluator, loader = cfg.get(f"{split}_evaluator"), cfg.get(f"{split}_dataloader")
         if not evaluator or not loader:

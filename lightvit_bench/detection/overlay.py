@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from itertools import count as count_from
 from pathlib import Path
 
 import cv2
@@ -15,7 +17,8 @@ from mmengine.registry import HOOKS
 from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 
-from lightvit_bench.openmmlab.pictures import write_picture
+from lightvit_bench.detection.datasets import turns_images
+from lightvit_bench.openmmlab.pictures import read_picture, write_picture
 
 THRESHOLD = 0.3  # least score of an object that is shown
 SMALL = 480  # pixels: a picture with no side as long is enlarged, so that its names can be read
@@ -205,6 +208,23 @@ def _meet(one: Sequence[int], other: Sequence[int]) -> bool:
     return all(one[i] < other[i + 2] and other[i] < one[i + 2] for i in (0, 1))
 
 
+def picture_names(paths: Sequence[str], folder: str) -> list[Path]:
+    """What to call the pictures of images: a relative path for each, no two alike.
+
+    An image's path in its folder, or its name alone where the annotations lead out of that, with
+    the ending .png. Where an earlier image has it, `pic.jpg.png`, then `pic.jpg.2.png`, ...
+    """
+    names: dict[Path, None] = {}
+    for path in paths:
+        name = Path(os.path.relpath(path, folder))
+        if ".." in name.parts:
+            name = Path(name.name)
+        numbered = (name.with_name(f"{name.name}.{number}.png") for number in count_from(2))
+        choices = chain([name.with_suffix(".png"), name.with_name(f"{name.name}.png")], numbered)
+        names[next(one for one in choices if one not in names)] = None
+    return list(names)
+
+
 def pair_picture(
     image: np.ndarray, truth: Sequence[SeenObject], found: Sequence[SeenObject], threshold: float
 ) -> np.ndarray:
@@ -230,6 +250,9 @@ def _under_title(title: str, drawn: np.ndarray) -> np.ndarray:
 class DetOverlayHook(Hook):
     """Writes `<out_dir>/<image's path in its folder>.png`: truth | prediction.
 
+    Where two images would get the same name (`picture_names`), the later one has another. Images
+    are read as the pipeline has them, turned by EXIF or not.
+
     The truth is taken from the data set's annotations; the test pipeline need not load them.
 
     Args:
@@ -239,28 +262,28 @@ class DetOverlayHook(Hook):
 
     def __init__(self, out_dir: str, threshold: float = THRESHOLD):
         self.out_dir, self.threshold = Path(out_dir), threshold
-        self.written: list[Path] = []
+        self.written: dict[Path, None] = {}  # a distributed run may draw an image twice
         self._place: dict[int, int] = {}  # of an image id in the data set
+        self._names: list[Path] = []
 
     def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=()) -> None:
         """Draw the samples of a batch."""
         dataset = runner.test_dataloader.dataset
         if not self._place:
-            self._place = {dataset.get_data_info(i)["img_id"]: i for i in range(len(dataset))}
+            images = [dataset.get_data_info(i) for i in range(len(dataset))]
+            self._place = {one["img_id"]: i for i, one in enumerate(images)}
+            paths = [one["img_path"] for one in images]
+            self._names = picture_names(paths, dataset.data_prefix["img"])
+        turned = turns_images(dataset.pipeline.transforms)
         for sample in outputs:
-            info = dataset.get_data_info(self._place[sample.img_id])
-            image = cv2.imread(sample.img_path, cv2.IMREAD_COLOR)
+            place = self._place[sample.img_id]
+            info = dataset.get_data_info(place)
+            image = read_picture(sample.img_path, turned=turned)
             truth = true_objects(info["instances"], image.shape[:2], dataset.metainfo)
             found = found_objects(sample.pred_instances, dataset.metainfo, self.threshold)
-            path = self.out_dir / self._name(sample.img_path, dataset)
+            path = self.out_dir / self._names[place]
             write_picture(path, pair_picture(image, truth, found, self.threshold))
-            self.written.append(path)
-
-    @staticmethod
-    def _name(path: str, dataset) -> Path:
-        """The image's path in its folder; its name alone where the annotations lead out of it."""
-        name = Path(os.path.relpath(path, dataset.data_prefix["img"])).with_suffix(".png")
-        return Path(name.name) if ".." in name.parts else name
+            self.written[path] = None
 
     def after_test(self, runner) -> None:
         """Say where the pictures are."""

@@ -20,6 +20,7 @@ from lightvit_bench.openmmlab.pictures import (
     classes_of,
     find_device,
     read_picture,
+    turns_pictures,
     write_picture,
 )
 
@@ -38,26 +39,27 @@ def predict_objects(
 
     Returns those with a score of at least `threshold`, the highest first: `name`, `score`, `box`
     (x1, y1, x2, y2 in the picture's pixels), `mask` where the model gives masks. The picture goes
-    through the config's test pipeline, as in testing; what the model leaves out by its own
-    `test_cfg.score_thr` no threshold brings back. A config that is loaded already is taken as it
-    is, without `cfg_options`.
+    through the config's test pipeline, as in testing, turned by EXIF or not; what the model leaves
+    out by its own `test_cfg.score_thr` no threshold brings back. A config that is loaded already is
+    taken as it is, without `cfg_options`.
 
     Raises:
         BadDataError: the picture cannot be read, or is cut off.
-        ConfigError: the ending of `out` names no picture format, there is no such device, or
-            `threshold` is not between 0 and 1.
+        ConfigError: `out` is no place for a picture (`check_picture_name`), there is no such
+            device, or `threshold` is not between 0 and 1.
         CheckpointError: see `lightvit_bench.openmmlab.model.load_model`.
     """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"threshold {threshold:g} is not between 0 and 1, as scores are.")
-    picture = read_picture(image)
     check_picture_name(out)
     target = find_device(device)
     cfg = config if isinstance(config, Config) else load_config(config, cfg_options)
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    picture = read_picture(image, turned=turns_pictures(pipeline))
     model = load_model(cfg, checkpoint)
     classes_of(model, checkpoint)
     model.to(target)
-    instances = detect(model, picture, cfg.test_dataloader.dataset.pipeline)
+    instances = detect(model, picture, pipeline)
     found = found_objects(instances, model.dataset_meta, threshold)
     write_picture(out, draw_objects(picture, found))
     return found

@@ -3,4 +3,4 @@
 custom_imports = dict(imports=["lightvit_bench.registry", "lightvit_bench.detection.registry"])
 """
 
-from lightvit_bench.detection import datasets, metric, neck, overlay  # noqa: F401
+from lightvit_bench.detection import datasets, metric, neck, overlay, transforms  # noqa: F401

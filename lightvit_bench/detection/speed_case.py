@@ -157,7 +157,8 @@ def build(job: Job):
     import torch
     from mmengine.registry import MODELS, init_default_scope
 
-    from lightvit_bench.compat import keep_freed_memory, let_mmcv_ops_take_bfloat16
+    from lightvit_bench.compat import keep_freed_memory
+    from lightvit_bench.detection.ready import prepare_detector
     from lightvit_bench.openmmlab.config import explain_config_errors, load_config
 
     cfg = load_config(job.config, job.options)
@@ -166,7 +167,6 @@ def build(job: Job):
         keep_freed_memory()  # as a training run on a CPU does
     elif not torch.cuda.is_available():
         raise ConfigError("there is no CUDA device.", use="--device cpu")
-    let_mmcv_ops_take_bfloat16()
     init_default_scope(cfg.default_scope)
     with explain_config_errors(cfg):
         model = MODELS.build(cfg.model)
@@ -176,7 +176,9 @@ def build(job: Job):
         for key in ("optimizer", "paramwise_cfg", "constructor")
         if cfg.optim_wrapper.get(key) is not None
     }
-    return model.to(job.device).train(job.case.training)
+    model.to(job.device).train(job.case.training)
+    prepare_detector(model)  # as a run does
+    return model
 
 
 def configure(cfg, job: Job) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
+import ast
+import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, DictAction
 
 from lightvit_bench.errors import ConfigError, near_matches
 from lightvit_bench.openmmlab.channels import fit_channels
 
+# Keys whose values are paths.
+PATHS = ("init", "teacher", "data_root", "ann_file", "img", "load_from", "work_dir")
 SHORT_OPTIONS = ("init", "teacher", "data_root", "skip_corrupt")
 # What mmengine's Runner takes beside the sections that every config of ours has.
 RUNNER_OPTIONS = (
@@ -26,17 +30,19 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     Beside mmengine's dotted keys four short ones reach every place they belong to: `init` (the
     backbone's initial weights), `teacher` (the file that a pre-training learns from), `data_root`
     and `skip_corrupt` (all data sets). Where the model asks for its backbone's channels they are
-    put in (`fit_channels`).
+    put in (`fit_channels`). The modules of `custom_imports` are imported, and before them those
+    that register our classes, which a config's own list need not name.
 
     Raises:
         ConfigError: the file does not exist (near matches are listed), is not a config, or an
-            option names something the config has not; timm has no such backbone.
+            option names something the config has not; a module of custom_imports cannot be
+            imported; timm has no such backbone.
     """
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"there is no config {path}.", near=_near_configs(path))
     try:
-        cfg = Config.fromfile(path)
+        cfg = Config.fromfile(path, import_custom_modules=False)
     except Exception as error:  # a config is a program: anything may go wrong in it
         raise ConfigError(f"{path} is not a config: {type(error).__name__}: {error}") from error
     if "backbone" not in cfg.get("model", {}):
@@ -46,6 +52,7 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
     _check_options(cfg, options)
     _apply_short(cfg, short)
     cfg.merge_from_dict(options)
+    _import_modules(cfg)
     cfg.setdefault("launcher", "none")
     fit_channels(cfg)
     return cfg
@@ -83,16 +90,65 @@ def _near_configs(path: Path) -> list[str]:
 
 
 def _parse_options(items: Sequence[str]) -> dict:
-    """Items of the form key=value as mmengine reads them: numbers, None, lists, strings, ..."""
+    """Items of the form key=value as mmengine reads them: numbers, None, lists, strings, ...
+
+    Spaces, which mmengine takes out of everything, stay in strings, and in what is quoted in a
+    list. The value of one of `PATHS` is a path whatever is in it.
+    """
+    options = {}
     for item in items:
         if "=" not in item:
             raise ConfigError(
                 f"--cfg-options {item!r} is not of the form key=value.",
                 example="--cfg-options train_cfg.max_iters=100 init=random",
             )
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--options", nargs="*", action=DictAction, default={})
-    return parser.parse_args(["--options", *items]).options if items else {}
+        key, value = item.split("=", maxsplit=1)
+        bare = value.strip("'\"")
+        if key.rpartition(".")[2] in PATHS:
+            options[key] = None if bare == "None" else bare
+        elif bare.startswith(("(", "[", "{")) or "," in bare:
+            options[key] = _parse_list(key, bare)
+        else:
+            parsed = DictAction._parse_int_float_bool(bare.strip())
+            options[key] = bare if isinstance(parsed, str) else parsed
+    return options
+
+
+def _parse_list(key: str, text: str) -> Any:
+    try:
+        literal = ast.literal_eval(text) if text.startswith(("(", "[", "{")) else None
+    except (SyntaxError, ValueError):  # strings without quotes
+        literal = None
+    if isinstance(literal, list | tuple | dict):
+        return literal
+    try:
+        return DictAction._parse_iterable(text)
+    except AssertionError as error:
+        raise ConfigError(f"--cfg-options {key}: {error}.") from error
+
+
+def _import_modules(cfg: Config) -> None:
+    """Import what registers classes: ours, then the config's own (`custom_imports`).
+
+    A config that has a list of its own replaces its base's, and ours with it.
+    """
+    ours = ["lightvit_bench.registry", "lightvit_bench.detection.registry"][: 1 + is_detection(cfg)]
+    asked = cfg.get("custom_imports") or {}
+    theirs = asked.get("imports") or []
+    theirs = [theirs] if isinstance(theirs, str) else list(theirs)
+    wanted = [*ours, *(name for name in theirs if name not in ours)]
+    cfg.custom_imports = dict(asked, imports=wanted)
+    for name in wanted:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a module is a program, too
+            if asked.get("allow_failed_imports") and name not in ours:
+                continue
+            raise ConfigError(
+                f"{cfg.filename}: custom_imports names {name!r}, which cannot be imported.",
+                because=f"{type(error).__name__}: {error}",
+                set="PYTHONPATH to the folder of the module, if it is not found",
+            ) from error
 
 
 def _check_options(cfg: Config, options: dict) -> None:
@@ -108,6 +164,12 @@ def _check_options(cfg: Config, options: dict) -> None:
             last = i == len(parts) - 1
             if i == 0:
                 known = [*known, *RUNNER_OPTIONS, *SHORT_OPTIONS]
+                if part in cfg.model and part not in ("train_cfg", "test_cfg"):
+                    # A helper variable of a base file, which nobody reads again.
+                    raise ConfigError(
+                        f"--cfg-options {key}: {part} is a part of the model.",
+                        write=f"model.{key}=...",
+                    )
             if part not in map(str, known) and (i == 0 or not last):
                 place = ".".join(parts[:i]) or "the config"
                 raise ConfigError(

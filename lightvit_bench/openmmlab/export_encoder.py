@@ -263,6 +263,7 @@ def _size(cfg: Config, size: int | Sequence[int] | None) -> tuple[tuple[int, int
         "model.test_cfg.crop_size": (cfg.model.get("test_cfg") or {}).get("crop_size"),
         "model.data_preprocessor.size": (cfg.model.get("data_preprocessor") or {}).get("size"),
         "model.backbone.img_size": cfg.model.backbone.get("img_size"),
+        "model.backbone.rel_pos_size": cfg.model.backbone.get("rel_pos_size"),
     }
     found = [(value, place) for place, value in places.items() if value is not None]
     value, place = (size, "--size") if size is not None else (found or [(None, "")])[0]

@@ -15,15 +15,24 @@ from torch import nn
 from lightvit_bench.bench.flops import Cost, count_cost
 from lightvit_bench.errors import CheckpointError, ConfigError
 from lightvit_bench.openmmlab.checkpoints import read_run_checkpoint, refuse_misfit
-from lightvit_bench.openmmlab.config import is_detection, is_pretraining, load_config
+from lightvit_bench.openmmlab.config import (
+    explain_config_errors,
+    is_detection,
+    is_pretraining,
+    load_config,
+)
 
 
 def build_model(cfg: Config) -> nn.Module:
-    """The model of a config on the CPU, in eval mode, its backbone from random weights."""
+    """The model of a config on the CPU, in eval mode, its backbone from random weights.
+
+    `ConfigError` for an entry that a class does not take, and a type that nobody knows.
+    """
     init_default_scope(cfg.get("default_scope", "mmseg"))
     cfg = cfg.copy()
     cfg.model.backbone.init = "random"
-    return revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
+    with explain_config_errors(cfg):
+        return revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
 
 
 def refuse_pretraining(cfg: Config, do: str, instead: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -15,24 +16,41 @@ from lightvit_bench.writing import whole_file
 NOT_FOR_ARRAYS = ("LoadAnnotations", "FilterAnnotations")  # steps that a picture alone cannot take
 
 
-def read_picture(path: str | Path) -> np.ndarray:
+def read_picture(path: str | Path, *, turned: bool = True) -> np.ndarray:
     """A picture file as (H, W, 3) uint8 BGR; grey is repeated, 16 bits are scaled to 8.
 
-    Decoded by Pillow first, because OpenCV takes a truncated JPEG without a word. Raises
-    `BadDataError` if it cannot be read, or is cut off.
+    With `turned` as its EXIF orientation has it (see `turns_pictures`). Decoded by Pillow first,
+    because OpenCV takes a truncated JPEG without a word. Raises `BadDataError` if it cannot be
+    read, or is cut off.
     """
     path = Path(path)
     problem = picture_problem(path)
     if problem:
         raise BadDataError(f"{path} cannot be used: {problem}.")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    flag = cv2.IMREAD_COLOR if turned else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imread(str(path), flag)
     if image is None:
         raise BadDataError(f"{path} is of a kind of picture that OpenCV cannot read.")
     return image
 
 
+def turns_pictures(pipeline: Sequence[Mapping]) -> bool:
+    """Whether a pipeline's config loads pictures as EXIF turns them, as OpenCV does if not told."""
+    kind = str(pipeline[0].get("color_type", "color")) if pipeline else "color"
+    return not (kind.endswith("ignore_orientation") or kind == "unchanged")
+
+
 def check_picture_name(path: str | Path) -> None:
-    """`ConfigError` if the ending of `path` names no picture format, before any work is done."""
+    """`ConfigError` if no picture can be written to `path`, before any work is done.
+
+    Its ending names no picture format, it is a folder, or a file is where its folder should be.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ConfigError(f"--out {path} is a folder.", set=f"--out {path / 'x.png'}")
+    above = next((folder for folder in path.parents if folder.exists()), None)
+    if above is not None and not above.is_dir():
+        raise ConfigError(f"--out {path} cannot be written: {above} is a file, not a folder.")
     if not cv2.haveImageWriter(str(path)):
         raise ConfigError(f"no picture format is known by the ending of {path}.", set="--out x.png")
 

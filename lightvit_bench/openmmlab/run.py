@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from lightvit_bench.compat import keep_freed_memory, let_mmcv_ops_take_bfloat16
+from lightvit_bench.compat import keep_freed_memory
 from lightvit_bench.errors import CheckpointError, ConfigError
 from lightvit_bench.openmmlab.backbone import check_init
 from lightvit_bench.openmmlab.checkpoints import (
@@ -181,7 +181,8 @@ def _tell_outputs(cfg: Config, out: str | None) -> str:
         from lightvit_bench.detection.metric import complete_evaluators
 
         complete_evaluators(cfg)
-        cfg.test_evaluator.out = out
+        if out is not None:
+            _first_coco_ap(cfg).out = out
         return "DetOverlayHook"
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
@@ -189,20 +190,29 @@ def _tell_outputs(cfg: Config, out: str | None) -> str:
     return "OverlayHook"
 
 
+def _first_coco_ap(cfg: Config) -> dict:
+    """The evaluator that can write what a detector finds; `ConfigError` if there is none."""
+    evaluators = cfg.test_evaluator
+    for evaluator in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
+        if evaluator.get("type") == "CocoAP":
+            return evaluator
+    raise ConfigError(
+        "--out: the config has no evaluator that writes.", has="test_evaluator.type=CocoAP"
+    )
+
+
 def _build_runner(cfg: Config, launcher: str) -> Runner:
     cfg.launcher = launcher
     changes = adapt_to_device(cfg)
     if not torch.cuda.is_available():
         keep_freed_memory()
-    if is_detection(cfg):
-        let_mmcv_ops_take_bfloat16()
     secure_mmengine()
     start_process_group(launcher)
     runner = Runner.from_cfg(cfg)
-    if is_detection(cfg) and not torch.cuda.is_available() and launcher == "none":
-        # Pooled regions come with their channels first, in which a CPU's convolutions are slower:
-        # the heads' take half the time, mixed precision's a quarter (docs/benchmarks.md).
-        runner.model.to(memory_format=torch.channels_last)
+    if is_detection(cfg):
+        from lightvit_bench.detection.ready import prepare_detector
+
+        prepare_detector(runner.model, distributed=launcher != "none")
     for change in changes:
         print_log(f"no CUDA device: {change}", logger="current")
     return runner

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +14,7 @@ import torch
 from torch import nn
 
 from lightvit_bench import compat
-from lightvit_bench.errors import ConfigError, near_matches
+from lightvit_bench.errors import ConfigError
 
 compat.prepare()  # timm imports torchvision
 
@@ -96,9 +98,10 @@ def ask_timm(name: str, out_strides: Sequence[int] = STRIDES, **options: Any) ->
 def _refuse_unknown(name: str, options: Mapping[str, Any]) -> None:
     """`ConfigError` for a model that timm does not list, and for options that are ours."""
     if not isinstance(name, str) or ":" in name or not timm.is_model(name):
+        near = difflib.get_close_matches(str(name).split(".")[0], timm.list_models(), n=5)
         raise ConfigError(
             f"timm {timm.__version__} has no model {name!r}.",
-            near=", ".join(near_matches(str(name).split(".")[0], timm.list_models())[:5]),
+            **({"near": ", ".join(near)} if near else {}),
             all='python -c "import lightvit_bench.vit, timm; print(*timm.list_models())"',
         )
     tags = timm.list_pretrained(name.split(".")[0])
@@ -112,7 +115,13 @@ def _refuse_unknown(name: str, options: Mapping[str, Any]) -> None:
 
 
 def _checked_strides(out_strides: Sequence[int]) -> tuple[int, ...]:
-    strides = (out_strides,) if isinstance(out_strides, int) else tuple(out_strides)
+    listed = isinstance(out_strides, Sequence) and not isinstance(out_strides, str)
+    strides = tuple(out_strides) if listed else (out_strides,)
+    if not all(type(stride) is int and stride > 0 for stride in strides):
+        raise ConfigError(
+            f"model.backbone.out_strides={out_strides!r} are no whole numbers of pixels.",
+            example="out_strides=(4, 8, 16, 32)",
+        )
     if not strides or list(strides) != sorted(set(strides)):
         raise ConfigError(
             f"model.backbone.out_strides={strides} are not ascending strides.",
@@ -132,9 +141,15 @@ def _trial_size(multiple: int) -> tuple[int, int]:
 
 def _build(name: str, options: Mapping[str, Any], device: str, features_only: bool) -> nn.Module:
     # timm's own warnings about weights that are not asked for are nobody's concern here.
+    log = logging.getLogger("timm")
+    level = log.level
     with torch.random.fork_rng(devices=[]), torch.device(device), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = timm.create_model(name, features_only=features_only, **options)
+        log.setLevel(logging.ERROR)
+        try:
+            model = timm.create_model(name, features_only=features_only, **options)
+        finally:
+            log.setLevel(level)
     return model.eval()
 
 

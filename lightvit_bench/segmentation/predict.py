@@ -18,6 +18,7 @@ from lightvit_bench.openmmlab.pictures import (
     classes_of,
     find_device,
     read_picture,
+    turns_pictures,
     write_picture,
 )
 from lightvit_bench.segmentation.overlay import panel
@@ -43,10 +44,10 @@ def predict_picture(
         ConfigError: the ending of `out` names no picture format, or there is no such device.
         CheckpointError: see `lightvit_bench.openmmlab.model.load_model`.
     """
-    image = read_picture(image_path)
+    cfg = config if isinstance(config, Config) else load_config(config, cfg_options)
+    image = read_picture(image_path, turned=turns_pictures(cfg.test_pipeline))
     check_picture_name(out)
     target = find_device(device)
-    cfg = config if isinstance(config, Config) else load_config(config, cfg_options)
     model = load_model(cfg, checkpoint)
     classes = classes_of(model, checkpoint)
     model.to(target)

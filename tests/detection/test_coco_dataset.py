@@ -16,6 +16,7 @@ from lightvit_bench.data import coco_check
 from lightvit_bench.data.demo_coco import CLASSES, make_demo_coco
 from lightvit_bench.detection import datasets
 from lightvit_bench.detection.datasets import COCO, DemoCOCO
+from lightvit_bench.detection.overlay import class_colours
 from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError
 from lightvit_bench.openmmlab.replay import Draw
 
@@ -350,6 +351,17 @@ def test_colours_are_as_many_as_classes(make):
     dataset = COCO(data_root=root, metainfo=dict(classes=["cat", "dog"]), **TRAIN)
     assert len(dataset.metainfo["palette"]) == 2 and len(COCO.METAINFO["palette"]) == 80
     assert own(root).metainfo["palette"] == OWN["palette"]
+
+
+def test_more_classes_than_coco_has_colours(make):
+    names = [f"class {number}" for number in range(90)]
+    categories = [dict(id=number, name=name) for number, name in enumerate(names, start=1)]
+    root = make(thing(1), categories=categories)
+    dataset = COCO(data_root=root, metainfo=dict(classes=names), **TRAIN)
+    assert "palette" not in dataset.metainfo and len(COCO.METAINFO["palette"]) == 80
+    assert len(set(class_colours(dataset.metainfo))) == 90
+    with pytest.raises(ConfigError, match="90 classes and 1 colours"):
+        COCO(data_root=root, metainfo=dict(classes=names, palette=[(1, 2, 3)]), **TRAIN)
 
 
 def test_unknown_filter(make):

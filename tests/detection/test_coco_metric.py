@@ -28,6 +28,7 @@ from lightvit_bench.detection.metric import (
     out_file,
 )
 from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError
+from lightvit_bench.openmmlab.config import load_config
 
 needs_faster = pytest.mark.skipif(
     "faster" not in find_engine("auto").title, reason="faster-coco-eval is not installed"
@@ -226,6 +227,23 @@ def test_a_second_evaluation_gives_the_same(small):
     assert values[0] == values[1]
 
 
+@pytest.mark.parametrize("engine", ["auto", "pycocotools"])
+@pytest.mark.parametrize("absent", [True, False])
+def test_a_file_without_annotations_gives_no_metric(small, tmp_path, engine, absent):
+    path, results = small
+    content = json.loads(path.read_text())
+    content["annotations"] = []
+    if absent:
+        del content["annotations"]
+    bare = tmp_path / "test.json"
+    bare.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="no annotations(?s:.*)--out"):
+        CocoAP(str(bare), engine=engine)
+    out = tmp_path / "found.json"
+    assert score(bare, results, engine=engine, out=str(out)) == {}
+    assert len(json.loads(out.read_text())) == sum(len(one["scores"]) for _, one in results)
+
+
 # ---- images ----------------------------------------------------------------------------------
 
 
@@ -416,3 +434,64 @@ def test_evaluators_get_the_annotation_file_of_their_data_set(tmp_path, monkeypa
     with pytest.raises(ConfigError, match="val_evaluator.ann_file"):
         complete_evaluators(cfg)
     complete_evaluators(Config(dict(model=dict())))  # no data at all
+
+
+# ---- heads and data sets ---------------------------------------------------------------------
+
+OWN = dict(metainfo=dict(classes=("bolt", "nut", "pin")))
+
+
+def classes_config(of_heads: int, **data) -> Config:
+    """A two-stage model with such heads, and one loader a data set."""
+    heads = dict(bbox_head=[dict(num_classes=of_heads)], mask_head=dict(num_classes=of_heads))
+    rpn, backbone = dict(num_classes=1), dict(type="X", num_classes=1000)
+    model = dict(backbone=backbone, rpn_head=rpn, roi_head=heads)
+    loaders = {f"{split}_dataloader": dict(dataset=one) for split, one in data.items()}
+    return Config(dict(model=model, **loaders))
+
+
+@pytest.mark.parametrize("of_heads", [2, 4, 80])
+def test_heads_of_other_classes_than_the_data_are_refused(of_heads):
+    cfg = classes_config(of_heads, train=dict(type="COCO", **OWN))
+    with pytest.raises(ConfigError) as caught:
+        complete_evaluators(cfg)
+    text = str(caught.value)
+    first = "model.roi_head.bbox_head.0.num_classes"
+    assert f"{first} is {of_heads}, and train_dataloader.dataset has 3 classes." in text
+    assert f"--cfg-options {first}=3 model.roi_head.mask_head.num_classes=3" in text
+    assert "rpn" not in text and "backbone" not in text
+
+
+def test_the_classes_of_a_data_set_are_its_types_where_none_are_given(tmp_path):
+    for kind, number in (("COCO", 80), ("DemoCOCO", 6), ("CocoDataset", 80), ("VOCDataset", 20)):
+        complete_evaluators(classes_config(number, train=dict(type=kind)))
+        with pytest.raises(ConfigError, match=f"has {number} classes"):
+            complete_evaluators(classes_config(7, train=dict(type=kind)))
+    complete_evaluators(classes_config(7, train=dict(type="Unknown")))  # the registry's to tell
+    wrong = dict(type="COCO", metainfo=dict(classes="cat"))  # the data set's to tell
+    complete_evaluators(classes_config(7, train=wrong))
+    names = tmp_path / "names.txt"
+    names.write_text("bolt\nnut")
+    listed = dict(type="CocoDataset", metainfo=dict(classes=str(names)))
+    with pytest.raises(ConfigError, match="has 2 classes"):
+        complete_evaluators(classes_config(7, train=listed))
+
+
+def test_every_data_set_is_compared_wrapped_ones_too():
+    own = dict(type="COCO", **OWN)
+    with pytest.raises(ConfigError, match="val_dataloader.dataset has 80 classes") as caught:
+        complete_evaluators(classes_config(3, train=own, val=dict(type="COCO")))
+    assert "train_dataloader.dataset: 3 classes" in str(caught.value)
+    assert "--cfg-options" not in str(caught.value)  # no number fits both
+    both = dict(type="ConcatDataset", datasets=[own, dict(type="RepeatDataset", dataset=own)])
+    complete_evaluators(classes_config(3, train=both))
+    with pytest.raises(ConfigError, match=r"train_dataloader.dataset.datasets.0 has 3 classes"):
+        complete_evaluators(classes_config(4, train=both))
+
+
+def test_a_head_of_one_stage_is_compared(repo):
+    cfg = load_config(
+        repo / "configs/coco/retinanet_dmae_tiny.py", ["model.bbox_head.num_classes=5"]
+    )
+    with pytest.raises(ConfigError, match="--cfg-options model.bbox_head.num_classes=80"):
+        complete_evaluators(cfg)

@@ -14,6 +14,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.structures import DetDataSample
 from mmengine.registry import HOOKS, init_default_scope
 from mmengine.structures import InstanceData
+from PIL import Image
 from pycocotools.coco import COCO
 from small_coco import IDS, META, PALETTE, SIZES, make_small_coco
 
@@ -24,6 +25,7 @@ from lightvit_bench.detection.overlay import (
     draw_objects,
     found_objects,
     pair_picture,
+    picture_names,
     true_objects,
 )
 
@@ -240,9 +242,63 @@ def test_a_pair_shows_both_and_says_which(tmp_path):
     assert narrow.shape[1] == 60 and (narrow[:20] < 200).any()
 
 
-def test_annotations_that_lead_out_of_the_folder_lead_nowhere_else(tmp_path):
-    dataset = SimpleNamespace(data_prefix=dict(img=str(tmp_path / "val2017")))
-    name = DetOverlayHook._name(str(tmp_path / "val2017" / ".." / ".." / "x.jpg"), dataset)
-    assert str(name) == "x.png"
-    inside = DetOverlayHook._name(str(tmp_path / "val2017" / "a.b" / "x.jpg"), dataset)
-    assert str(inside) == "a.b/x.png"
+def test_annotations_that_lead_out_of_the_folder_lead_nowhere_else():
+    paths = ["val2017/../../x.jpg", "val2017/a.b/x.jpg"]
+    assert list(map(str, picture_names(paths, "val2017"))) == ["x.png", "a.b/x.png"]
+
+
+def test_no_two_images_have_one_picture():
+    paths = ["f/p.png", "f/p.jpg", "f/p.jpg.jpg", "f/a/p.jpg", "g/p.jpg", "h/p.jpg", "f/q.jpg"]
+    assert list(map(str, picture_names(paths, "f"))) == [
+        "p.png", "p.jpg.png", "p.jpg.jpg.png", "a/p.png", "p.jpg.2.png", "p.jpg.3.png", "q.png"
+    ]  # fmt: skip
+
+
+def overlays(root, dataset, samples) -> DetOverlayHook:
+    """The hook after a test in which nothing was found, its pictures in ROOT/show."""
+    runner = SimpleNamespace(test_dataloader=SimpleNamespace(dataset=dataset))
+    hook = DetOverlayHook(out_dir=str(root / "show"))
+    for sample in samples:
+        sample.pred_instances = InstanceData(
+            bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0, dtype=int)
+        )
+        hook.after_test_iter(runner, 0, None, [sample])
+    return hook
+
+
+def test_pictures_are_counted_as_they_lie_there(tmp_path, monkeypatch):
+    path = make_small_coco(tmp_path)
+    content = json.loads(path.read_text())
+    first, second = content["images"][:2]
+    old = tmp_path / "val2017" / second["file_name"]
+    second["file_name"] = first["file_name"].replace(".jpg", ".png")
+    cv2.imwrite(str(tmp_path / "val2017" / second["file_name"]), cv2.imread(str(old)))
+    path.write_text(json.dumps(content))
+    dataset = dataset_of(tmp_path, [])
+    samples = [dataset[i]["data_samples"] for i in (1, 0, 2, 2)]  # the last one twice
+    hook = overlays(tmp_path, dataset, samples)
+    said = []
+    monkeypatch.setattr(
+        "lightvit_bench.detection.overlay.print_log", lambda text, **_: said.append(text)
+    )
+    hook.after_test(None)
+    names = sorted(p.name for p in (tmp_path / "show").iterdir())
+    stem = first["file_name"].removesuffix(".jpg")
+    assert names == [f"{stem}.png", f"{stem}.png.png", "000000000114.png"]
+    assert said == [f"3 overlays written to {tmp_path / 'show'}"]
+
+
+def test_pictures_are_turned_as_the_pipeline_turns_them(tmp_path):
+    """An image of 200 x 240 whose EXIF says to turn it by a quarter, which the pipeline ignores."""
+    make_small_coco(tmp_path)
+    path = tmp_path / "val2017/000000000100.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(path, exif=exif)
+    dataset = dataset_of(tmp_path, [])
+    dataset.pipeline.transforms[0].color_type = "color_ignore_orientation"
+    sample = dataset[0]["data_samples"]
+    assert sample.ori_shape == (200, 240)
+    hook = overlays(tmp_path, dataset, [sample])
+    height, width = cv2.imread(str(next(iter(hook.written)))).shape[:2]
+    assert width == 4 * 240 and 2 * 200 < height < 2 * 200 + 60  # enlarged, two, under a strip

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from small_coco import CLASSES, META, SIZES, make_small_coco
@@ -53,11 +54,9 @@ test_pipeline = [
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(type="PackDetInputs"),
 ]
-data = dict(
-    data_root={str(root / "coco")!r},
-    metainfo=dict(classes={META["classes"]!r}, palette={META["palette"]!r}),
-    pipeline=test_pipeline,
-)
+metainfo = dict(classes={META["classes"]!r}, palette={META["palette"]!r})
+data = dict(data_root={str(root / "coco")!r}, metainfo=metainfo, pipeline=test_pipeline)
+train_dataloader = dict(dataset=dict(metainfo=metainfo))
 val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=data)
 test_dataloader = val_dataloader
 """
@@ -138,6 +137,10 @@ def test_refusals(detector, picture, tmp_path, repo, monkeypatch):
         predict_objects(half, config, checkpoint, out)
     with pytest.raises(ConfigError, match="ending"):
         predict_objects(picture, config, checkpoint, tmp_path / "found")
+    with pytest.raises(ConfigError, match="is a folder(?s:.*)x.png"):
+        predict_objects(picture, config, "absent.pth", tmp_path)
+    with pytest.raises(ConfigError, match="note.jpg is a file, not a folder"):
+        predict_objects(picture, config, "absent.pth", note / "deep" / "found.png")
     with pytest.raises(ConfigError, match="no device 'tpu'"):
         predict_objects(picture, config, checkpoint, out, device="tpu")
     with pytest.raises(ConfigError, match="between 0 and 1"):
@@ -154,6 +157,44 @@ def test_refusals(detector, picture, tmp_path, repo, monkeypatch):
     with pytest.raises(ConfigError, match="--threshold is for detectors"):
         call_tool(repo, monkeypatch, picture, segmentation, "x.pth", "--threshold", "0.5")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("kind, shape", [("color", (640, 480)), (None, (480, 640))])
+def test_a_picture_is_turned_as_the_pipeline_turns_it(detector, picture, tmp_path, kind, shape):
+    config, checkpoint, _ = map(str, detector)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter
+    Image.open(picture).save(picture, exif=exif)
+    kind = kind or "color_ignore_orientation"
+    options = [f"test_dataloader.dataset.pipeline.0.color_type={kind}"]
+    out = tmp_path / "found.png"
+    found = predict_objects(picture, config, checkpoint, out, threshold=0, cfg_options=options)
+    assert found[0].mask.shape == shape and cv2.imread(str(out)).shape[:2] == shape
+
+
+def test_a_misspelt_entry_of_a_model_is_explained(detector, picture, tmp_path):
+    config, checkpoint, _ = map(str, detector)
+    for option, what in (("bogus=1", "spelling of the entry"), ("type=FPM", "of the type")):
+        with pytest.raises(ConfigError, match=what):
+            options = [f"model.neck.{option}"]
+            predict_objects(picture, config, checkpoint, tmp_path / "x.png", cfg_options=options)
+
+
+@pytest.mark.slow
+def test_a_test_set_without_annotations_is_written(detector, tmp_path, monkeypatch):
+    config, checkpoint, root = detector
+    monkeypatch.setenv("LIGHTVIT_CACHE", str(tmp_path / "cache"))
+    content = json.loads((root / "annotations/instances_val2017.json").read_text())
+    del content["annotations"]
+    (tmp_path / "test.json").write_text(json.dumps(content))
+    options = [f"test_dataloader.dataset.ann_file={tmp_path / 'test.json'}"]
+    run = dict(work_dir=str(tmp_path / "work"), cfg_options=options)
+    with pytest.raises(ConfigError, match="no annotations"):
+        run_test(str(config), str(checkpoint), **run)
+    out, show = tmp_path / "found.json", tmp_path / "show"
+    values = run_test(str(config), str(checkpoint), out=str(out), show_dir=str(show), **run)
+    assert values == {} and len(json.loads(out.read_text())) > 20
+    assert len(list(show.iterdir())) == len(SIZES)
 
 
 @pytest.mark.slow

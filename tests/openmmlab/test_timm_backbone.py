@@ -1,5 +1,7 @@
 """Models of timm as backbones: what they give, what is refused, where their weights start from."""
 
+import logging
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -19,6 +21,7 @@ from lightvit_bench.openmmlab.timm_maps import ask_timm, build_anywhere
 
 # isort: split
 import timm  # after ours, which prepare its import
+from timm.models._builder import build_model_with_cfg
 
 SMALL = "ghostnet_050"
 CONFIG = "configs/ade20k/fpn_repvit_m1_0.py"
@@ -347,6 +350,32 @@ def test_a_plain_vit_takes_any_size():
     backbone = TimmBackbone("vit_tiny_patch16_224", out_strides=(16,), depth=3).eval()
     assert backbone.maps.options["dynamic_img_size"]
     assert backbone(torch.randn(1, 3, 50, 70))[0].shape == (1, 192, 4, 5)
+
+
+def test_a_name_like_no_other_has_no_list_of_near_ones():
+    for name in ("zzzqqq", 5):
+        with pytest.raises(ConfigError) as caught:
+            ask_timm(name)
+        assert "near" not in str(caught.value) and "timm.list_models()" in str(caught.value)
+
+
+def test_nothing_is_said_of_weights_that_nobody_asked_for(caplog):
+    """Of a person's own model timm says so each time that it is built."""
+
+    @timm.models.register_model
+    def own_resnet(pretrained=False, **options):
+        return build_model_with_cfg(timm.models.ResNet, "own_resnet", False, **options)
+
+    block = timm.models.resnet.BasicBlock
+    level = logging.getLogger("timm").level
+    ask_timm("own_resnet", block=block, layers=(1, 1, 1, 1))
+    assert not caplog.records and logging.getLogger("timm").level == level
+
+
+@pytest.mark.parametrize("strides", ["4,8", ["a", "b"], (4.0, 8), None, (True, 2), (0, 4), {4: 8}])
+def test_strides_must_be_whole_numbers(strides):
+    with pytest.raises(ConfigError, match="no whole numbers(?s:.*)example"):
+        ask_timm(SMALL, strides)
 
 
 @pytest.mark.parametrize("strides", [(8, 4), (), (4, 4)])

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightvit_bench.errors import ConfigError
+from lightvit_bench.checkpoint.fit import transfer
+from lightvit_bench.errors import CheckpointError, ConfigError
 from lightvit_bench.vit import VisionTransformer
 from lightvit_bench.vit.decomposed import DecomposedRelativePosition
 from lightvit_bench.vit.windows import into_windows, out_of_windows
@@ -207,9 +208,33 @@ def test_sizes_of_the_tables():
 
 @torch.no_grad()
 def test_beits_relative_positions_go_with_windows():
+    """Each window is attended to as an image of its own would be, with the same table."""
     model = fill_tables(encoder(rel_pos=True, window=2))
     assert [block.attn.rel_pos.window_size for block in model.blocks] == [(2, 2)] * 3
-    assert model(picture(64, 80)).shape == (2, 20, 32)
+    tokens, block = torch.randn(1, 4 * 5, 32), model.blocks[0]
+    together = block.attend(tokens, (4, 5))[0].reshape(4, 5, 32)
+    apart = block.attend(tokens.reshape(4, 5, 32)[2:, 2:4].reshape(1, 4, 32), (2, 2))[0]
+    torch.testing.assert_close(together[2:, 2:4].reshape(1, 4, 32), apart)
+
+
+@torch.no_grad()
+def test_beits_tables_are_resampled_to_the_windows():
+    torch.manual_seed(0)
+    plain = fill_tables(VisionTransformer("vit_test", final_norm=False, rel_pos=True))
+    model = encoder(rel_pos=True, window=2, global_blocks=(1,))
+    done = transfer(plain, model, "file")
+    tables = {f"blocks.{i}.attn.rel_pos.relative_position_bias_table" for i in (0, 2)}
+    assert set(done.resampled) == tables  # block 1 sees the whole grid, as it did
+    entries = [len(block.attn.rel_pos.relative_position_bias_table) for block in model.blocks]
+    assert entries == [9, 49, 9]
+
+
+def test_relative_positions_of_another_kind_are_refused():
+    beit = VisionTransformer("vit_test", cls_token=False, final_norm=False, rel_pos=True)
+    with pytest.raises(CheckpointError, match="neither can be made"):
+        transfer(beit, encoder(rel_pos="decomposed"), "file")
+    with pytest.raises(CheckpointError, match="rel_pos='decomposed'"):
+        transfer(encoder(rel_pos="decomposed"), encoder(), "file")
 
 
 def test_logits_are_shown_where_windows_cover_the_image_alone():

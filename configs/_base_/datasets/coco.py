@@ -16,10 +16,9 @@ train_pipeline = [
         backend="pillow",  # detectron2's: it filters when it shrinks, OpenCV does not
     ),
     dict(
-        type="RandomCrop",
+        type="CropToMasks",
         crop_type="absolute",
         crop_size=image_size,
-        recompute_bbox=True,
         allow_negative_crop=True,
     ),
     # An image that the cut left without objects is trained on as well, as by detectron2.

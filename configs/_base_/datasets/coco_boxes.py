@@ -13,7 +13,7 @@ train_pipeline = [
         resize_type="Resize",
         backend="pillow",
     ),
-    dict(type="RandomCrop", crop_type="absolute", crop_size=image_size, allow_negative_crop=True),
+    dict(type="CropToMasks", crop_type="absolute", crop_size=image_size, allow_negative_crop=True),
     dict(type="FilterAnnotations", min_gt_bbox_wh=(1e-2, 1e-2), keep_empty=False),
     dict(type="PackDetInputs"),
 ]

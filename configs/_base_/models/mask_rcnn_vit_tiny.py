@@ -4,8 +4,6 @@ _base_ = "./vit_tiny_detector.py"
 norm_cfg = dict(type="LN2d", eps=1e-6)
 model = dict(
     type="MaskRCNN",
-    data_preprocessor={{_base_.data_preprocessor}},
-    backbone={{_base_.backbone}},
     neck=dict(
         type="SimpleFeaturePyramid",
         in_channels=192,
