@@ -3,8 +3,8 @@
 
 tools/subset_coco.py COCO/annotations/instances_train2017.json COCO/train2017 OUT --least-area 1024
 
-A detector that cannot learn 20 images by heart has a mistake in data or code. OUT has COCO's layout,
-with the same images as train2017 and val2017; images are linked, not copied.
+A detector that cannot learn 20 images by heart has a mistake in data or code. OUT has COCO's
+layout, with the same images as train2017 and val2017; images are linked, not copied.
 """
 
 import argparse
