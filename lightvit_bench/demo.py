@@ -30,7 +30,7 @@ class Configs:
     teacher: str = "configs/demo/mae_small.py"
     student: str = "configs/demo/dmae_tiny.py"
     segmentor: str = "configs/demo/upernet_random_tiny.py"
-    detector: str = "configs/demo/mask_rcnn_random_tiny.py"
+    detector: str = "configs/demo/rtmdet_random_tiny.py"
 
 
 def run_demo(
@@ -66,7 +66,7 @@ def run_demo(
     constant = baseline(data)
     sheet = out / "demo.png"
     write_sheet(sorted((out / "overlays").glob("*.png"))[::5], sheet)
-    print("[5/8] Mask R-CNN on it")
+    print("[5/8] a detector, RTMDet's head on it")
     boxes = _train_and_test(configs.detector, out, "objects", objects, init)
     print("[6/8] tracking: textured targets over moving photographs, that turn, hide and come back")
     tracked = _track(out / "tracking", data.parent / "tracking", videos)
@@ -77,8 +77,8 @@ def run_demo(
     print(f"      trained                      {labels['mIoU']:5.1f}   {labels['aAcc']:5.1f}")
     print(f"      always the commonest class   {constant.miou:5.1f}   {constant.aacc:5.1f}")
     print(f"      pictures (image, truth, prediction): {sheet}, and one by one in {out}/overlays")
-    print("      and Mask R-CNN             box AP  mask AP")
-    values = (boxes[f"coco/{kind}_mAP"] for kind in ("bbox", "segm"))
+    print("      and a detector                  AP    AP50")
+    values = (boxes[f"coco/bbox_mAP{kind}"] for kind in ("", "_50"))
     print("      trained                      " + "   ".join(f"{value:5.1f}" for value in values))
     print(f"      pictures (truth, prediction): {out}/objects")
     print("      Seconds of pre-training on 120 pictures show the path, not what it is worth.")

@@ -103,23 +103,31 @@ default_hooks = dict(checkpoint=dict(interval=3, max_keep_ckpts=-1))
 
 @pytest.fixture(scope="session")
 def tiny_detector(tmp_path_factory, demo_coco) -> Path:
-    """The demo's Mask R-CNN with the encoder for tests: six iterations of two images of 64 px."""
+    """A Mask R-CNN with the encoder for tests: six iterations of two demo pictures of 64 px."""
     path = tmp_path_factory.mktemp("detector") / "tiny_detector.py"
     path.write_text(
         f"""
-_base_ = {str(ROOT / "configs/demo/mask_rcnn_random_tiny.py")!r}
+_base_ = {str(ROOT / "configs/coco/mask_rcnn_dmae_tiny_cpu.py")!r}
 image_size = (64, 64)
 pooled = dict(out_channels=16)
+few = dict(conv_out_channels=16, in_channels=16, num_classes=6)
 model = dict(
     data_preprocessor=dict(pad_size_divisor=64),
-    backbone=dict(preset="vit_test", rel_pos_size=64, window=2, global_blocks=(2,), out_blocks=(2,)),
+    backbone=dict(
+        preset="vit_test",
+        init="random",
+        rel_pos_size=64,
+        window=2,
+        global_blocks=(2,),
+        out_blocks=(2,),
+    ),
     neck=dict(in_channels=32, out_channels=16),
     rpn_head=dict(in_channels=16, feat_channels=16),
     roi_head=dict(
         bbox_roi_extractor=pooled,
-        bbox_head=dict(in_channels=16, conv_out_channels=16, fc_out_channels=32),
+        bbox_head=dict(fc_out_channels=32, **few),
         mask_roi_extractor=pooled,
-        mask_head=dict(in_channels=16, conv_out_channels=16),
+        mask_head=few,
     ),
     train_cfg=dict(rcnn=dict(sampler=dict(num=16))),
     test_cfg=dict(rcnn=dict(score_thr=0.0)),
@@ -143,7 +151,7 @@ test_pipeline = [
     dict(type="Resize", scale=image_size, keep_ratio=True),
     dict(type="PackDetInputs"),
 ]
-data = dict(data_root={str(demo_coco)!r})
+data = dict(type="DemoCOCO", data_root={str(demo_coco)!r})
 loading = dict(num_workers=0, persistent_workers=False)
 train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline, **data))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **data), **loading)
@@ -151,6 +159,8 @@ test_dataloader = val_dataloader
 train_cfg = dict(max_iters=6, val_begin=7)
 param_scheduler = [dict(type="PolyLR", power=1.0, by_epoch=False, begin=0, end=6)]
 default_hooks = dict(checkpoint=dict(interval=3, max_keep_ckpts=-1))
+custom_hooks = [dict(type="ReplayableIterations"), dict(type="ProgressLines", interval=6)]
+log_level = "ERROR"
 """
     )
     return path
