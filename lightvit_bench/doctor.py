@@ -238,6 +238,23 @@ def check_dataset(name: str, folder: str, splits: tuple[str, ...]) -> Check:
     return Check(name, "ok", f"{root}: {', '.join(counts)}")
 
 
+def check_coco(folder: str = "data/coco") -> Check:
+    """COCO's folders of images and annotation files; nothing in them is read."""
+    from lightvit_bench.data.roots import resolve_root
+
+    root, layout = resolve_root(folder), "docs/datasets.md#coco has the layout"
+    if not root.is_dir():
+        return Check("COCO", "warn", f"not found: {root}", f"{layout}; LIGHTVIT_DATA=DIR")
+    counts = {split: count_files(root / f"{split}2017") for split in ("train", "val")}
+    for split, images in counts.items():
+        file = root / "annotations" / f"instances_{split}2017.json"
+        if not images or not file.is_file():
+            lacks = f"no images in {split}2017" if not images else f"no {file.name}"
+            return Check("COCO", "warn", f"{root}: {lacks} (zips serve tracking alone)", layout)
+    told = ", ".join(f"{images} {split}" for split, images in counts.items())
+    return Check("COCO", "ok", f"{root}: {told}")
+
+
 def count_files(folder: Path) -> int:
     if not folder.is_dir():
         return 0
@@ -272,6 +289,7 @@ def checks() -> Iterator[tuple[str, Callable[[], Check]]]:
     ade = ("data/ade/ADEChallengeData2016", ("training", "validation"))
     yield "ADE20K", lambda: check_dataset("ADE20K", *ade)
     yield "CamVid", lambda: check_dataset("CamVid", "data/camvid", ("train", "val", "test"))
+    yield "COCO", check_coco
     yield "checkpoints", check_checkpoints
 
 

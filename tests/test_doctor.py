@@ -248,3 +248,15 @@ def test_exit_code_is_1_only_for_failures(monkeypatch, capsys, status, code):
     assert doctor.main() == code
     out = capsys.readouterr().out
     assert all(text in out for text in (status, "some detail", "-> some remedy"))
+
+
+def test_coco_is_told_by_its_layout(demo_coco, tmp_path):
+    assert doctor.check_coco(str(tmp_path / "no")).status == "warn"
+    found = doctor.check_coco(str(demo_coco))
+    assert found.status == "ok" and "10 train, 4 val" in found.detail
+    (tmp_path / "train2017").mkdir()
+    (tmp_path / "train2017.zip").touch()
+    lacks = doctor.check_coco(str(tmp_path))
+    assert lacks.status == "warn" and "no images in train2017" in lacks.detail
+    (tmp_path / "train2017/000000000009.jpg").touch()
+    assert "instances_train2017.json" in doctor.check_coco(str(tmp_path)).detail

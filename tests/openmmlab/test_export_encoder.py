@@ -191,6 +191,26 @@ def test_hiera_whose_patches_overlap(tmp_path):
     assert json.loads(metadata(done.path)["lightvit_bench"])["strides"] == [4, 32]
 
 
+def test_the_encoder_of_a_detector(tmp_path):
+    """Windows that are filled up, a global block, decomposed relative positions that matter."""
+    backbone = dict(
+        type="ViTBackbone",
+        preset="vit_test",
+        out_blocks=(2,),
+        cls_token=False,
+        rel_pos="decomposed",
+        rel_pos_size=80,
+        window=3,
+        global_blocks=(2,),
+    )
+    built = trained(backbone, tmp_path / "iter_8.pth")
+    assert built.encoder.blocks[2].attn.rel_pos.rows.abs().max() > 0.1
+    config = write_config(tmp_path, backbone)
+    done = export_encoder(config, tmp_path / "iter_8.pth", tmp_path / "out.onnx")
+    check_maps(done, built)
+    assert (done.size, done.size_from) == ((80, 80), "model.backbone.rel_pos_size")
+
+
 def test_openvino(tmp_path, tiny_config):
     """A whole config of mmsegmentation, with weights that are random."""
 
