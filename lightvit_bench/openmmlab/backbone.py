@@ -35,15 +35,28 @@ def check_init(model: dict) -> None:
         manifest = read_manifest(init)
     except CheckpointError:
         return  # `load_into` says what is wrong with it, or warns that it has none
-    for name, wanted in (("mean", manifest.image_mean), ("std", manifest.image_std)):
+    pixels = (manifest.image_mean, manifest.image_std)
+    refuse_other_pixels(model, *pixels, f"{init} was", "checkpoint")
+
+
+def refuse_other_pixels(
+    model: dict, mean: Sequence[float], std: Sequence[float], whose: str, label: str, **more: str
+) -> None:
+    """Raise `CheckpointError` if `data_preprocessor` gives weights other pixels than they know.
+
+    `mean` and `std` are per RGB channel, for pixels from 0 to 1. `whose` begins the message,
+    `label` names what they stand for; `{name}` in `more` is replaced by "mean" or "std".
+    """
+    for name, wanted in (("mean", mean), ("std", std)):
         given = model.get("data_preprocessor", {}).get(name)
         values = [round(255 * value, 3) for value in wanted]
         if given is not None and not np.allclose(given, values, atol=0.5):
             raise CheckpointError(
-                f"{init} was trained on pixels of another {name}.",
-                checkpoint=str(values),
+                f"{whose} trained on pixels of another {name}.",
+                **{label: str(values)},
                 config=str(list(given)),
                 set=f"--cfg-options model.data_preprocessor.{name}={values}".replace(" ", ""),
+                **{key: text.format(name=name) for key, text in more.items()},
             )
 
 

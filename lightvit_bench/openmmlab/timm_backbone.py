@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
@@ -19,6 +18,7 @@ from torch.nn import functional
 from lightvit_bench.checkpoint import read_checkpoint, sha256
 from lightvit_bench.checkpoint.fit import misfits, refuse_misfits
 from lightvit_bench.errors import CheckpointError, ConfigError
+from lightvit_bench.openmmlab.backbone import refuse_other_pixels
 from lightvit_bench.openmmlab.timm_maps import STRIDES, ask_timm, build_anywhere
 
 # isort: split
@@ -43,18 +43,15 @@ def check_timm_init(model: Mapping[str, Any]) -> None:
         return
     _refuse_absent(backbone["name"], init)
     maps = ask_timm(**backbone)
-    for name, wanted in (("mean", maps.mean), ("std", maps.std)):
-        given = model.get("data_preprocessor", {}).get(name)
-        values = [round(255 * value, 3) for value in wanted]
-        if given is not None and not np.allclose(given, values, atol=0.5):
-            raise CheckpointError(
-                f"timm's weights of {backbone['name']} were trained on pixels of another {name}.",
-                timm=str(values),
-                config=str(list(given)),
-                set=f"--cfg-options model.data_preprocessor.{name}={values}".replace(" ", ""),
-                or_say="whose pixels your own weights know: model.backbone.pretrained_cfg_overlay="
-                f"dict({name}=...) in the config, from 0 to 1",
-            )
+    refuse_other_pixels(
+        model,
+        maps.mean,
+        maps.std,
+        f"timm's weights of {backbone['name']} were",
+        "timm",
+        or_say="whose pixels your own weights know: model.backbone.pretrained_cfg_overlay="
+        "dict({name}=...) in the config, from 0 to 1",
+    )
 
 
 @MODELS.register_module()
