@@ -22,6 +22,7 @@ FORBIDDEN = {
     "data": {"torch", "timm", *MM},
     "metrics": {"torch", "timm", *MM},
     "bench": MM,
+    "leaderboard": {"torch", "timm", *MM},
 }
 TASKS = {"segmentation", "detection", "pretrain", "tracking"}
 # Our own packages that each may import (the flow of DESIGN.md, left to right).
@@ -31,6 +32,7 @@ MAY_USE = {
     "data": {"errors", "writing", "data"},
     "metrics": {"errors", "metrics"},
     "bench": {"errors", "writing", "bench"},
+    "leaderboard": {"errors", "writing", "bench", "leaderboard"},
 }
 
 

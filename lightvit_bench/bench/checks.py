@@ -6,11 +6,13 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
 
 from lightvit_bench.errors import BadDataError
 
 Kind = TypeVar("Kind")
+Value = Union[int, float, None, dict[str, "Value"]]
+DEPTH = 4  # of values within values
 
 
 def text(name: str, value: Any) -> str:
@@ -42,6 +44,36 @@ def number(name: str, value: Any, least: float = -math.inf) -> float:
         limit = f" of {least:g} or more" if least > -math.inf else ""
         raise wrong(name, f"a finite number{limit}", value)
     return float(value)
+
+
+def figures(name: str, values: Any, depth: int = 1) -> dict[str, Value]:
+    """`values` with plain ints and floats; `BadDataError` names the one that is none."""
+    if not isinstance(values, Mapping):
+        raise wrong(name, "an object with named figures", values)
+    if depth > DEPTH:
+        raise wrong(name, f"a figure: values nest {DEPTH} deep at most", values)
+    found: dict[str, Value] = {}
+    for key, value in values.items():
+        inner = f"{name}.{text(f'a name in {name}', key)}"
+        if value is None:
+            found[key] = None
+        elif isinstance(value, Mapping):
+            found[key] = figures(inner, value, depth + 1)
+        else:
+            exact = number(inner, value)
+            found[key] = int(value) if isinstance(value, numbers.Integral) else exact
+    return found
+
+
+def version_names(values: Any) -> dict[str, str | None]:
+    """Versions by name, None for one that is not installed; `BadDataError` for anything else."""
+    if not isinstance(values, Mapping):
+        raise wrong("versions", "an object with a version for each name", values)
+    for name, version in values.items():
+        text("a name in versions", name)
+        if version is not None:
+            text(f"versions.{name}", version)
+    return dict(values)
 
 
 def build(kind: type[Kind], values: Any, name: str = "") -> Kind:

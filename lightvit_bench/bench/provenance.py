@@ -11,7 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightvit_bench.errors import printable
@@ -26,6 +26,14 @@ def sha256_of(path: str | os.PathLike) -> str:
     with open(path, "rb") as file:
         while part := file.read(2**20):
             digest.update(part)
+    return digest.hexdigest()
+
+
+def sha256_of_files(files: Mapping[str, str | os.PathLike]) -> str:
+    """One SHA-256 of several files, name -> path: of names and contents, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\0{sha256_of(files[name])}\n".encode())
     return digest.hexdigest()
 
 

@@ -11,29 +11,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-import numbers
 import os
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from lightvit_bench.bench import checks
+from lightvit_bench.bench.checks import Value
 from lightvit_bench.bench.latency import Latency
 from lightvit_bench.bench.machine import Machine, describe_machine, versions
+from lightvit_bench.bench.parts import (
+    Curve,
+    ModelSize,
+    Recipe,
+    StoredFiles,
+    check_hex,
+    read_curves,
+    read_remarks,
+)
 from lightvit_bench.bench.provenance import command_line, git_commit
 from lightvit_bench.errors import BadDataError, MissingDataError
 from lightvit_bench.writing import whole_file
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had no `_SINCE_2`
 ORIGINS = ("measured", "published", "demo")
-Value = Union[int, float, None, dict[str, "Value"]]
 
 _DATE = "%Y-%m-%dT%H:%M:%SZ"
 _DIGEST = "sha256"  # of the file's other fields
-_DEPTH = 4  # of values within values
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,12 @@ class RunRecord:
         device: "cpu" or the accelerator's name.
         versions: distribution -> version, None for one that is not installed.
         latency: the time of what the task calls one step, where there is one such time.
+        run: 32 hexadecimal digits, drawn once (by `measured_record`) for the run that this is the
+            one record of. Records of version 1 have none.
+        recipe, size: how the model came to be, and how large it is.
+        curves: by name, those that a score is taken from, or of the training.
+        predictions, truth: what `values` can be computed from again (`verify`).
+        remarks: what a reader of the values must know.
 
     Raises:
         BadDataError: a field is of another type or out of range, or they contradict one another.
@@ -94,11 +108,18 @@ class RunRecord:
     machine: Machine | None = None
     versions: Mapping[str, str | None] = field(default_factory=dict)
     latency: Latency | None = None
+    run: str | None = None
+    recipe: Recipe | None = None
+    size: ModelSize | None = None
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    predictions: StoredFiles | None = None
+    truth: StoredFiles | None = None
+    remarks: tuple[str, ...] = ()
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self):
-        if checks.whole("format_version", self.format_version, 1) != FORMAT_VERSION:
-            raise checks.wrong("format_version", str(FORMAT_VERSION), self.format_version)
+        if checks.whole("format_version", self.format_version, 1) > FORMAT_VERSION:
+            raise checks.wrong("format_version", f"1 to {FORMAT_VERSION}", self.format_version)
         for name in ("task", "model", "origin", "date"):
             checks.text(name, getattr(self, name))
         for name in _TEXTS:
@@ -115,12 +136,15 @@ class RunRecord:
             datetime.strptime(self.date, _DATE)
         except ValueError:
             raise checks.wrong("date", "a time in UTC, 2026-11-22T10:15:00Z", self.date) from None
-        for name, kind in (("machine", Machine), ("latency", Latency)):
+        for name, kind in _PARTS:
             if not isinstance(getattr(self, name), (kind, type(None))):
                 raise checks.wrong(name, f"a {kind.__name__}", getattr(self, name))
-        object.__setattr__(self, "values", _figures("values", self.values))
-        object.__setattr__(self, "versions", _versions(self.versions))
+        object.__setattr__(self, "curves", read_curves(self.curves))
+        object.__setattr__(self, "remarks", read_remarks(self.remarks))
+        object.__setattr__(self, "values", checks.figures("values", self.values))
+        object.__setattr__(self, "versions", checks.version_names(self.versions))
         self._check_origin()
+        self._check_run()
         if (self.expected is None) != (self.evaluated is None):
             raise checks.wrong("evaluated", "given with expected, or neither is", self.evaluated)
         if self.expected is not None and self.evaluated > self.expected:
@@ -139,6 +163,14 @@ class RunRecord:
         elif self.command is None:
             raise checks.wrong("command", f"needed of what is {self.origin}", self.command)
 
+    def _check_run(self) -> None:
+        if self.format_version == 1:
+            for name in _SINCE_2:
+                if getattr(self, name):
+                    raise checks.wrong(name, "new in version 2", getattr(self, name))
+        elif self.run is not None:
+            check_hex("run", self.run, 32)
+
     @property
     def complete(self) -> bool:
         """Whether nothing that was expected is missing; without counts nothing was."""
@@ -152,16 +184,28 @@ class RunRecord:
         return f"{_plain(self.task)}_{_plain(self.model)}_{date}_{digest}.json"
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields as JSON has them, without the digest."""
+        """All fields of the record's version as JSON has them, without the digest."""
         values = asdict(self)
+        if self.format_version == 1:
+            for name in _SINCE_2:
+                del values[name]
         if self.machine is not None:  # JSON has no tuples
             values["machine"] = {
                 name: list(value) if isinstance(value, tuple) else value
                 for name, value in values["machine"].items()
             }
+        for curve in values.get("curves", {}).values():
+            curve.update(x=list(curve["x"]), y=list(curve["y"]))
+        if "remarks" in values:
+            values["remarks"] = list(self.remarks)
         return values
 
 
+_SINCE_2 = ("run", "recipe", "size", "curves", "predictions", "truth", "remarks")
+_PARTS = (
+    *(("machine", Machine), ("latency", Latency), ("recipe", Recipe), ("size", ModelSize)),
+    *(("predictions", StoredFiles), ("truth", StoredFiles)),
+)
 _TEXTS = (
     *("source", "dataset", "split", "protocol", "variant", "runtime", "precision", "checkpoint"),
     *("checkpoint_sha256", "exported", "exported_sha256", "config", "config_sha256", "commit"),
@@ -185,7 +229,7 @@ def measured_record(
     origin: str = "measured",
     **others: Any,
 ) -> RunRecord:
-    """A record of now, here: date, commit, command, machine and versions are filled in.
+    """A record of now, here: date, commit, command, machine, versions and run are filled in.
 
     Args:
         packages: distributions whose versions count.
@@ -198,6 +242,7 @@ def measured_record(
         "command": command_line(argv),
         "machine": describe_machine(),
         "versions": versions(*packages),
+        "run": uuid.uuid4().hex,
     }
     return RunRecord(task=task, model=model, values=values, origin=origin, **{**filled, **others})
 
@@ -243,12 +288,14 @@ def read_records(folder: str | os.PathLike) -> list[RunRecord]:
 
     Raises:
         MissingDataError: there is no such folder.
-        BadDataError: as `read_record`, of the first file that fails; or two files are one record.
+        BadDataError: as `read_record`, of the first file that fails; or two files are one record,
+            or records of one run.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise MissingDataError("there is no such folder of records.", looked_for=str(folder))
     found: dict[str, tuple[RunRecord, Path]] = {}
+    runs: dict[str, Path] = {}
     for path in sorted(folder.glob("*.json")):
         record = read_record(path)
         if record.file_name in found:
@@ -257,6 +304,15 @@ def read_records(folder: str | os.PathLike) -> list[RunRecord]:
                 files=[str(found[record.file_name][1]), str(path)],
                 do="delete one of them",
             )
+        if record.run in runs:
+            raise BadDataError(
+                "two records are of one run.",
+                run=record.run,
+                files=[str(runs[record.run]), str(path)],
+                do="keep the one that the run wrote, delete the other",
+            )
+        if record.run is not None:
+            runs[record.run] = path
         found[record.file_name] = (record, path)
     return [one for one, _ in sorted(found.values(), key=lambda x: (x[0].date, x[0].file_name))]
 
@@ -276,7 +332,11 @@ def _record(values: Any) -> RunRecord:
     values = dict(values)
     digest = values.pop(_DIGEST, None)
     read = dict(values)
-    for name, kind in (("machine", Machine), ("latency", Latency)):
+    if version == 1:
+        for name in set(_SINCE_2) & set(read):
+            raise BadDataError("a record has unknown fields.", field=name, version="1")
+        read |= {name: None for name in _SINCE_2} | {"curves": {}, "remarks": []}
+    for name, kind in _PARTS:
         if read.get(name) is not None:
             read[name] = checks.build(kind, read[name], name)
     record = checks.build(RunRecord, read)
@@ -292,35 +352,6 @@ def _record(values: Any) -> RunRecord:
 def _digest(values: Mapping[str, Any]) -> str:
     """SHA-256 of the fields, however they are ordered and laid out in the file."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _figures(name: str, values: Any, depth: int = 1) -> dict[str, Value]:
-    """`values` with plain ints and floats; `BadDataError` names the one that is none."""
-    if not isinstance(values, Mapping):
-        raise checks.wrong(name, "an object with named figures", values)
-    if depth > _DEPTH:
-        raise checks.wrong(name, f"a figure: values nest {_DEPTH} deep at most", values)
-    found: dict[str, Value] = {}
-    for key, value in values.items():
-        inner = f"{name}.{checks.text(f'a name in {name}', key)}"
-        if value is None:
-            found[key] = None
-        elif isinstance(value, Mapping):
-            found[key] = _figures(inner, value, depth + 1)
-        else:
-            exact = checks.number(inner, value)
-            found[key] = int(value) if isinstance(value, numbers.Integral) else exact
-    return found
-
-
-def _versions(values: Any) -> dict[str, str | None]:
-    if not isinstance(values, Mapping):
-        raise checks.wrong("versions", "an object with a version for each name", values)
-    for name, version in values.items():
-        checks.text("a name in versions", name)
-        if version is not None:
-            checks.text(f"versions.{name}", version)
-    return dict(values)
 
 
 def _plain(name: str) -> str:

@@ -11,7 +11,14 @@ import pytest
 from lightvit_bench.bench import record as record_module
 from lightvit_bench.bench.latency import Latency
 from lightvit_bench.bench.machine import describe_machine
-from lightvit_bench.bench.provenance import command_line, git_commit, sha256_of, shown_path
+from lightvit_bench.bench.parts import CURVE_POINTS, Curve, ModelSize, Recipe, StoredFiles
+from lightvit_bench.bench.provenance import (
+    command_line,
+    git_commit,
+    sha256_of,
+    sha256_of_files,
+    shown_path,
+)
 from lightvit_bench.bench.record import (
     RunRecord,
     measured_record,
@@ -58,6 +65,13 @@ def made(**changes):
         machine=describe_machine(),
         versions={"numpy": "2.2.6", "torch": None},
         latency=Latency.of([0.1, 0.2, 0.3]),
+        run="5e" * 16,
+        recipe=Recipe(pretraining="D-MAE", pretraining_epochs=400, head="one-stream"),
+        size=ModelSize(backbone_parameters=5_524_416, macs=2_200_000_000, input="128, 256"),
+        curves={"success": Curve((0, 0.5, 1), (1, 0.7, 0), "overlap", "success")},
+        predictions=StoredFiles("tracks", "work_dirs/boxes", 1, "12" * 32),
+        truth=StoredFiles("lasot-annotations", "bag", 1, "34" * 32, {"rule": "toolkit"}),
+        remarks=("one sequence",),
     )
     return RunRecord(**{**fields, **changes})
 
@@ -128,7 +142,7 @@ def test_values_are_not_shared_with_the_caller():
         ("source", "a paper"),
         ("machine", {"cpu": "x"}),
         ("latency", 12.0),
-        ("format_version", 2),
+        ("format_version", 3),
         ("versions", ["numpy"]),
         ("values", [1]),
     ],
@@ -199,7 +213,7 @@ def refusal(path):
         (lambda v: v.update(latency=[]), ["an object", "field: latency"]),
         (lambda v: v.update(threads="2"), ["whole number of 1 or more, not 2.", "field: threads"]),
         (lambda v: v["values"].update(auc="high"), ["finite number, not high", "values.auc"]),
-        (lambda v: v.update(format_version=2), ["version 2", "newer than this program's 1"]),
+        (lambda v: v.update(format_version=3), ["version 3", "newer than this program's 2"]),
         (lambda v: v.update(format_version="1"), ["whole number", "format_version"]),
         (lambda v: v.pop("format_version"), ["whole number", "format_version"]),
     ],
@@ -246,7 +260,7 @@ def test_a_figure_changed_by_hand_is_noticed(tmp_path):
 def test_a_folder_is_read_in_the_order_of_dates(tmp_path):
     dates = ["2026-11-22T10:15:02Z", "2026-11-22T10:15:00Z", "2026-11-22T10:15:01Z"]
     for i, date in enumerate(dates):
-        write_record(made(date=date, model="abc"[i]), tmp_path)
+        write_record(made(date=date, model="abc"[i], run=None), tmp_path)
     (tmp_path / "README.md").write_text("no record")
     assert [one.date for one in read_records(tmp_path)] == sorted(dates)
 
@@ -349,3 +363,45 @@ def test_records_need_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
+
+
+def test_two_records_of_one_run_are_refused(tmp_path):
+    first, second = made(), made(values={"auc": 99.0})
+    for one in (first, second):
+        write_record(one, tmp_path)
+    with pytest.raises(BadDataError) as error:
+        read_records(tmp_path)
+    assert "two records are of one run" in str(error.value)
+    assert first.file_name in str(error.value) and second.file_name in str(error.value)
+
+
+def test_every_measurement_is_a_run_of_its_own():
+    one, other = (measured_record("seg", "m", {}, argv=["x"]) for _ in range(2))
+    assert len(one.run) == 32 and one.run != other.run
+
+
+def test_a_record_of_version_1_comes_back_as_it_was(tmp_path):
+    new = dict.fromkeys(("run", "recipe", "size", "predictions", "truth"))
+    old = made(**new, curves={}, remarks=(), format_version=1)
+    path = write_record(old, tmp_path)
+    values = json.loads(path.read_text())
+    assert not set(values) & {*new, "curves", "remarks"}
+    assert read_record(path) == old and read_record(path).file_name == path.name
+    assert "new in version 2" in str(faulty(format_version=1))
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_end():
+    x = list(range(3 * CURVE_POINTS + 5))
+    curve = Curve.thinned(x, [2 * value for value in x], "iteration", "loss")
+    assert CURVE_POINTS // 2 < len(curve.x) <= CURVE_POINTS
+    assert curve.x[-1] == x[-1] and all(b == 2 * a for a, b in zip(curve.x, curve.y, strict=True))
+    assert Curve.thinned([1, 2], [3, 4], "x", "y").y == (3, 4)
+
+
+def test_the_digest_of_files_is_of_names_and_contents(tmp_path):
+    for name, text in (("a", "1"), ("b", "2")):
+        (tmp_path / name).write_text(text)
+    a, b = tmp_path / "a", tmp_path / "b"
+    digests = [sha256_of_files(files) for files in ({"a": a, "b": b}, {"a": b, "b": a}, {"a": a})]
+    assert len(set(digests)) == 3
+    assert sha256_of_files({"b": b, "a": a}) == digests[0]
