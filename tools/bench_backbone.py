@@ -7,8 +7,7 @@ pair is what counts. Prints medians and the spread of the ratio.
 
 import argparse
 import platform
-import statistics
-import time
+from pathlib import Path
 
 from lightvit_bench.errors import run_cli
 
@@ -22,65 +21,25 @@ def main() -> None:
     parser.add_argument(
         "--rel-pos", action="store_true", help="compare with the full ADE20K recipe"
     )
+    parser.add_argument("--record", metavar="DIR", help="write a run record for each case")
     args = parser.parse_args()
 
     import torch
 
-    from lightvit_bench import compat
+    from lightvit_bench.bench.record import write_record
+    from lightvit_bench.openmmlab.backbone_speed import Request, bench, line, record_of
 
-    compat.prepare()
-    compat.import_mmseg()
-    from mmseg.models.backbones import MAE
-
-    from lightvit_bench.openmmlab.backbone import ViTBackbone
-
-    torch.manual_seed(0)
-    torch.set_num_threads(args.threads)
-    out = (3, 5, 7, 11)
-    theirs = MAE(
-        img_size=(args.shape, args.shape),
-        embed_dims=192,
-        num_layers=12,
-        num_heads=12,
-        out_indices=out,
-        norm_cfg=dict(type="LN", eps=1e-6),
-        init_values=1.0,
-    )
-    ours = ViTBackbone(
-        "vit_tiny_p16_h12",
-        img_size=args.shape,
-        out_blocks=out,
-        rel_pos=args.rel_pos,
-        layer_scale=1.0,
-    )
-    image = torch.randn(args.batch, 3, args.shape, args.shape)
-
-    def infer(model) -> float:
-        model.eval()
-        start = time.perf_counter()
-        with torch.no_grad():
-            model(image)
-        return time.perf_counter() - start
-
-    def train(model) -> float:
-        model.train()
-        start = time.perf_counter()
-        sum(x.square().mean() for x in model(image)).backward()
-        model.zero_grad()
-        return time.perf_counter() - start
-
+    given = vars(args)
+    folder = given.pop("record")
+    request = Request(**given)
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)  # what is wrong with it is said now
     print(f"ViT-Tiny (12 heads), {args.batch} x {args.shape} px, float32, {args.threads} threads")
     print(f"torch {torch.__version__}, {_cpu()}")
-    for name, run in (("inference", infer), ("training step", train)):
-        for model in (ours, theirs):
-            run(model)  # warm-up
-        times = [(run(ours), run(theirs)) for _ in range(args.turns)]
-        ratios = [reference / mine for mine, reference in times]
-        mine, reference = (statistics.median(column) * 1e3 for column in zip(*times, strict=True))
-        print(
-            f"  {name:14} ours {mine:7.0f} ms   mmseg {reference:7.0f} ms   "
-            f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        )
+    for turns in bench(request):
+        print(line(turns), flush=True)
+        if folder:
+            print(f"  record: {write_record(record_of(request, turns), folder)}")
 
 
 def _cpu() -> str:

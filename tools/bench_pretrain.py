@@ -7,9 +7,7 @@ each turn's ratio is what counts. Prints medians, and the range of the ratio.
 
 import argparse
 import platform
-import statistics
-import sys
-import time
+from pathlib import Path
 
 from lightvit_bench.errors import run_cli
 
@@ -26,97 +24,40 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes of the loader")
     parser.add_argument("--threads", type=int, default=2, help="of the model, on a CPU")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
+    parser.add_argument("--record", metavar="DIR", help="write a run record for each method")
     args = parser.parse_args()
 
     import cv2
     import torch
 
+    from lightvit_bench.bench.record import write_record
     from lightvit_bench.compat import keep_freed_memory
-    from lightvit_bench.pretrain import bench
+    from lightvit_bench.pretrain import bench, speed
 
-    bench.check_options(
-        device=args.device,
-        precision=args.precision,
-        batch=args.batch,
-        turns=args.turns,
-        workers=args.workers,
-        threads=args.threads,
-    )
+    same = ("data_root", "batch", "turns", "precision", "workers", "threads", "device")
+    options = {name: getattr(args, name) for name in same}
+    request = speed.Request(compiled=not args.no_compile, plain=not args.no_plain, **options)
+    bench.check_options(**{name: options[name] for name in same[1:]})
+    if args.record:
+        Path(args.record).mkdir(parents=True, exist_ok=True)  # what is wrong with it is said now
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
     if args.device == "cpu":
         keep_freed_memory()  # as a training run does
-    processor = torch.cuda.get_device_name(args.device) if args.device != "cpu" else cpu_name()
+    gpu = torch.cuda.get_device_name(args.device) if args.device != "cpu" else None
     print(
-        f"{processor}; torch {torch.__version__}, Python {platform.python_version()}; "
+        f"{gpu or cpu_name()}; torch {torch.__version__}, Python {platform.python_version()}; "
         f"{args.threads} threads, batch {args.batch}, {args.precision}"
         f"{'' if args.no_compile else ', compiled'}"
     )
     rate = bench.matmul_rate(args.device, args.precision)
     print(f"matrix products: {rate / 1e9:,.0f} GMAC/s ({args.precision})")
-    if args.data_root:
-        stream = bench.image_stream(args.data_root, batch=args.batch, workers=args.workers)
-        for _ in range(3 + 2 * args.workers):
-            next(stream)
-        seconds = [bench.seconds_of(lambda: next(stream), "cpu") for _ in range(args.turns)]
-        rate_loader = args.batch * len(seconds) / sum(seconds)
-        print(f"loader alone: {rate_loader:,.0f} images/s ({args.workers} workers)")
+    loader = speed.time_loader(request, print)
     for method in args.methods:
-        run(bench, method, args, rate)
-
-
-def run(bench, method: str, args, rate: float) -> None:
-    """Measure one method and print its lines."""
-    import torch
-
-    model, optim_wrapper = bench.build(
-        bench.CONFIGS[method],
-        compiled=not args.no_compile,
-        precision=args.precision,
-        device=args.device,
-    )
-    work = bench.work_of(model, args.device)
-    plain = bench.PlainStep(model)
-    images = torch.randint(0, 256, (args.batch, 3, 224, 224), dtype=torch.uint8, device=args.device)
-    print(
-        f"{method}: {work.student / 1e9:.3f} GMAC student and {work.teacher / 1e9:.3f} teacher "
-        f"forward, {work.step / 1e9:.3f} a step, for one image"
-    )
-    difference = bench.largest_difference(model, plain, images, optim_wrapper)
-    print(f"  losses differ from plain float32 by at most {100 * difference:.2f} %")
-    batch = {"inputs": images}
-    steps = {"model": lambda: model.train_step(batch, optim_wrapper)}
-    if not args.no_plain:
-        steps["plain"] = lambda: plain(batch)
-    turns = [
-        {name: bench.seconds_of(step, args.device) for name, step in steps.items()}
-        for _ in range(3 + args.turns)
-    ][3:]
-    ours = statistics.median(turn["model"] for turn in turns)
-    share = work.step * args.batch / ours / rate
-    print(
-        f"  model alone: {args.batch / ours:,.1f} images/s, {100 * share:.0f} % of the product rate"
-    )
-    if not args.no_plain:
-        ratios = [turn["plain"] / turn["model"] for turn in turns]
-        seconds = statistics.median(turn["plain"] for turn in turns)
-        print(
-            f"  plain: {args.batch / seconds:,.1f} images/s; the model is "
-            f"{statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to "
-            f"{max(ratios):.2f})"
-        )
-    if args.data_root:
-        stream = bench.image_stream(args.data_root, batch=args.batch, workers=args.workers)
-        for _ in range(3 + 2 * args.workers):
-            model.train_step(next(stream), optim_wrapper)
-        start = time.perf_counter()
-        for _ in range(args.turns):
-            model.train_step(next(stream), optim_wrapper)
-        if args.device != "cpu":
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - start
-        print(f"  loader and model: {args.batch * args.turns / seconds:,.1f} images/s")
-    sys.stdout.flush()
+        timed = speed.time_method(method, request, rate, lambda line: print(line, flush=True))
+        if args.record:
+            record = speed.record_of(request, timed, device=gpu or "cpu", loader=loader)
+            print(f"  record: {write_record(record, args.record)}")
 
 
 def cpu_name() -> str:

@@ -30,6 +30,11 @@ def main() -> None:
     parser.add_argument(
         "--show-dir", metavar="DIR", help="write overlays: image, truth, prediction"
     )
+    parser.add_argument(
+        "--record",
+        metavar="DIR",
+        help="write a run record here, for the leaderboard; with --out its score can be verified",
+    )
     tracker = parser.add_argument_group("trackers alone")
     tracker.add_argument(
         "--processes", type=int, metavar="N", help="side by side (as many as cores, at most 8)"
@@ -69,6 +74,7 @@ def main() -> None:
             for name in ("processes", "threads", "realtime", "device", "precision")
             if (value := getattr(args, name)) is not None
         },
+        record=args.record,
     )
     print("  ".join(f"{name} {value:.2f}" for name, value in metrics.items()))
 

@@ -33,7 +33,7 @@ from lightvit_bench.bench.parts import (
     read_curves,
     read_remarks,
 )
-from lightvit_bench.bench.provenance import command_line, git_commit
+from lightvit_bench.bench.provenance import RECORDS, command_line, git_commit
 from lightvit_bench.errors import BadDataError, MissingDataError
 from lightvit_bench.writing import whole_file
 
@@ -128,7 +128,7 @@ class RunRecord:
         for name, least in (("expected", 0), ("evaluated", 0), ("threads", 1), ("seed", 0)):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, checks.whole(name, getattr(self, name), least))
-        for name, pattern, wanted in _FORMS:
+        for name, pattern, wanted in FORMS:
             value = getattr(self, name)
             if value is not None and not re.fullmatch(pattern, value):
                 raise checks.wrong(name, wanted, value)
@@ -211,7 +211,7 @@ _TEXTS = (
     *("checkpoint_sha256", "exported", "exported_sha256", "config", "config_sha256", "commit"),
     *("command", "device"),
 )
-_FORMS = (
+FORMS = (
     ("checkpoint_sha256", "[0-9a-f]{64}", "64 hexadecimal digits"),
     ("exported_sha256", "[0-9a-f]{64}", "64 hexadecimal digits"),
     ("config_sha256", "[0-9a-f]{64}", "64 hexadecimal digits"),
@@ -283,20 +283,17 @@ def read_record(path: str | os.PathLike) -> RunRecord:
         raise BadDataError(error.message, file=str(path), **error.details) from None
 
 
-def read_records(folder: str | os.PathLike) -> list[RunRecord]:
-    """The records of a folder, `*.json`, oldest first.
+def read_records(*folders: str | os.PathLike) -> list[RunRecord]:
+    """The records of folders, `*.json` and those in folders `records` below them, oldest first.
 
     Raises:
         MissingDataError: there is no such folder.
         BadDataError: as `read_record`, of the first file that fails; or two files are one record,
             or records of one run.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise MissingDataError("there is no such folder of records.", looked_for=str(folder))
     found: dict[str, tuple[RunRecord, Path]] = {}
     runs: dict[str, Path] = {}
-    for path in sorted(folder.glob("*.json")):
+    for path in _record_files(folders):
         record = read_record(path)
         if record.file_name in found:
             raise BadDataError(
@@ -315,6 +312,18 @@ def read_records(folder: str | os.PathLike) -> list[RunRecord]:
             runs[record.run] = path
         found[record.file_name] = (record, path)
     return [one for one, _ in sorted(found.values(), key=lambda x: (x[0].date, x[0].file_name))]
+
+
+def _record_files(folders: Sequence[str | os.PathLike]) -> list[Path]:
+    """Each once, however often its folder is named."""
+    files: dict[Path, Path] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise MissingDataError("there is no such folder of records.", looked_for=str(folder))
+        below = (path for path in folder.rglob("*.json") if path.parent.name == RECORDS)
+        for path in sorted({*folder.glob("*.json"), *below}):
+            files.setdefault(path.resolve(), path)
+    return list(files.values())
 
 
 def _record(values: Any) -> RunRecord:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +18,7 @@ from lightvit_bench.data.coco_check import read_instances
 from lightvit_bench.data.roots import resolve_root
 from lightvit_bench.detection.heads_check import check_heads
 from lightvit_bench.errors import BadDataError, ConfigError, near_matches
+from lightvit_bench.metrics.coco import NAMES, Engine, average_precision, find_engine, truth_of
 from lightvit_bench.writing import whole_file
 
 with warnings.catch_warnings():
@@ -30,9 +27,15 @@ with warnings.catch_warnings():
     from mmdet.evaluation.metrics import CocoMetric
 
 KINDS = ("bbox", "segm")
-NAMES = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l")  # COCO's first six, as mmdet's
-ENGINES = ("auto", "pycocotools", "faster")
 RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an evaluation was over: ids of images and of categories, as the annotation file's."""
+
+    image_ids: tuple[int, ...]
+    category_ids: tuple[int, ...]
 
 
 @METRICS.register_module()
@@ -60,10 +63,14 @@ class CocoAP(CocoMetric):
         out: where the objects found are written to in COCO's results format, whole or not at all: a
             file (*.json), or a folder that gets `results.json`. A record has image_id, category_id,
             bbox (x, y, width, height), score, and segmentation (compressed run lengths) of a model
-            with masks. pycocotools' `loadRes` takes it. Areas it takes from bbox where there is
-            one, so that masks count as small, medium or large by their boxes; drop bbox from the
-            records for the areas of the masks, as is done here (and in mmdet).
+            with masks (mask_score, too, where masks are scored apart). pycocotools' `loadRes` takes
+            it. Areas it takes from bbox where there is one, so that masks count as small, medium or
+            large by their boxes; drop bbox from the records for the areas of the masks, as is done
+            here (and in mmdet).
         classwise: log each class's average precision, too.
+
+    Attributes:
+        told: what the last evaluation was over; of a distributed run on the first process.
     """
 
     def __init__(
@@ -98,6 +105,7 @@ class CocoAP(CocoMetric):
                 or_set="ann_file of the data set to a file with annotations",
             )
         self._expected: int | None = None
+        self.told: Told | None = None
 
     def evaluate(self, size: int) -> dict[str, float]:
         """The metrics, after all processes have seen their share of a data set of `size` images."""
@@ -112,6 +120,7 @@ class CocoAP(CocoMetric):
         self._check_images(set(found))
         self._check_results(found.values())
         category_ids = self._category_ids()
+        self.told = Told(tuple(sorted(found)), tuple(sorted(category_ids)))
         if self.out:
             count = write_results(self.out, self._records(found.values(), category_ids, KINDS))
             print_log(f"{count:,} objects found are written to {self.out}", logger="current")
@@ -204,98 +213,22 @@ class CocoAP(CocoMetric):
         for one in found:
             masks = one.get("masks") if "segm" in kinds else None
             scores = one["scores"]
-            if kinds == ("segm",):
-                scores = one.get("mask_scores", scores)  # of a Mask Scoring R-CNN
+            mask_scores = one.get("mask_scores")  # of a Mask Scoring R-CNN
+            if kinds == ("segm",) and mask_scores is not None:
+                scores, mask_scores = mask_scores, None
             for i, label in enumerate(one["labels"]):
                 record = dict(image_id=one["img_id"], category_id=category_ids[label])
                 if "bbox" in kinds:
                     record["bbox"] = self.xyxy2xywh(one["bboxes"][i])
                 record["score"] = float(scores[i])
+                if mask_scores is not None:
+                    record["mask_score"] = float(mask_scores[i])
                 if masks is not None:
                     counts = masks[i]["counts"]
                     counts = counts.decode() if isinstance(counts, bytes) else counts
                     size = [int(side) for side in masks[i]["size"]]
                     record["segmentation"] = dict(size=size, counts=counts)
                 yield record
-
-
-# ---- engines ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Engine:
-    """What computes: `truth` is its class of annotation files, `evaluation` of evaluations."""
-
-    title: str
-    truth: type
-    evaluation: Callable
-
-
-def find_engine(name: str) -> Engine:
-    """One of `ENGINES`; `ConfigError` for another, or one that is not installed."""
-    if name not in ENGINES:
-        raise ConfigError(f"CocoAP: there is no engine {name!r}.", there_is=", ".join(ENGINES))
-    if name != "pycocotools":
-        try:
-            from faster_coco_eval import COCO, COCOeval_faster
-        except ImportError as error:
-            if name == "faster":
-                raise ConfigError(
-                    f"engine='faster': {error}.",
-                    do="pip install --no-deps faster-coco-eval"
-                    "   (also: pip install -e '.[coco-fast]')",
-                    or_set="engine='pycocotools'",
-                ) from error
-        else:
-            version = importlib.metadata.version("faster-coco-eval")
-            printing = partial(COCOeval_faster, print_function=print)
-            return Engine(f"faster-coco-eval {version}", COCO, printing)
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    return Engine(f"pycocotools {importlib.metadata.version('pycocotools')}", COCO, COCOeval)
-
-
-@dataclass(frozen=True, eq=False)
-class Precision:
-    """Average precisions between 0 and 1, nan over no object.
-
-    stats: of `NAMES`. by_category: `mAP` of each category id, ascending. table: COCO's own.
-    """
-
-    stats: np.ndarray
-    by_category: np.ndarray
-    table: str
-
-
-def average_precision(
-    engine: Engine,
-    truth,
-    records: list[dict],
-    kind: str,
-    image_ids: Sequence[int],
-    category_ids: Sequence[int],
-) -> Precision:
-    """Score records (of `kind` alone, and changed here) against what `read_truth` gave."""
-    printed = StringIO()
-    with redirect_stdout(printed):
-        if records:
-            found = truth.loadRes(records)
-        else:  # which pycocotools' loadRes cannot
-            found = engine.truth()
-            found.dataset = {**truth.dataset, "annotations": []}
-            found.createIndex()
-        evaluation = engine.evaluation(truth, found, kind)
-        evaluation.params.imgIds, evaluation.params.catIds = list(image_ids), list(category_ids)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    stats = np.asarray(evaluation.stats[: len(NAMES)], np.float64)
-    # (IoU thresholds, recalls, categories, area ranges, most objects); -1: no object
-    precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]
-    by_category = np.where((precision > -1).all((0, 1)), precision.mean((0, 1)), np.nan)
-    lines = [line for line in printed.getvalue().splitlines() if line.startswith(" Average Pr")]
-    return Precision(np.where(stats > -1, stats, np.nan), by_category, "\n".join(lines))
 
 
 # ---- files -----------------------------------------------------------------------------------
@@ -309,22 +242,7 @@ def read_truth(path: Path, engine: Engine, masks: bool):
         BadDataError: it is not JSON, not of COCO's layout, or lacks a mask.
     """
     content = read_instances(path, "The annotation file to score against is")
-    lists = ("images", "categories")
-    if not all(isinstance(content.get(key), list) for key in lists):
-        raise BadDataError(f"{path} is not of COCO's layout: no lists of images and categories.")
-    for number, one in enumerate(content.setdefault("annotations", []), start=1):
-        if masks and not one.get("segmentation"):
-            raise BadDataError(
-                f"{path}: annotation {one.get('id')} has no mask.",
-                set="metric='bbox' in the evaluators, to score boxes alone",
-            )
-        one["id"] = number  # 0 would be taken for "no match"
-        one.setdefault("iscrowd", 0)
-    truth = engine.truth()
-    truth.dataset = content
-    with redirect_stdout(StringIO()):
-        truth.createIndex()
-    return truth
+    return truth_of(content, str(path), engine, masks)
 
 
 def out_file(out: str) -> Path:

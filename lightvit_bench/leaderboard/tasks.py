@@ -132,7 +132,7 @@ TASKS: dict[str, Task] = {
             "Trackers over many frames",
             (
                 Metric("update_ms", "ms a frame", "ms", higher=False),
-                Metric("mb_at_the_end", "memory at the end", "MB", higher=False, decimals=0),
+                Metric("memory_mb_at_the_end", "memory at the end", "MB", higher=False, decimals=0),
             ),
         ),
     )

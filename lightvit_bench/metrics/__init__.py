@@ -1,1 +1,1 @@
-"""Scores of predictions, in numpy alone."""
+"""Scores of predictions, in numpy alone; COCO's by either of its two evaluators."""

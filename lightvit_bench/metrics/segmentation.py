@@ -77,14 +77,20 @@ def scores(confusion: np.ndarray) -> SegScores:
     if not matrix.any():
         raise ValueError("the confusion matrix counts no pixel: every one was ignored")
 
-    right = np.diag(matrix).astype(np.float64)
-    true, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
+    return scores_of_counts(np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0))
+
+
+def scores_of_counts(right: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> SegScores:
+    """The scores of pixel counts per class, integers of shape (C,) each, void in none of them.
+
+    `right`: of that class in truth and prediction; `true`: in the truth; `predicted`.
+    """
     iou = _percent(right, true + predicted - right)
     acc = _percent(right, true)
     return SegScores(
         miou=float(np.nanmean(iou)),
         macc=float(np.nanmean(acc)),
-        aacc=float(100.0 * right.sum() / matrix.sum()),
+        aacc=float(100.0 * right.sum() / true.sum()),
         iou=iou,
         acc=acc,
     )

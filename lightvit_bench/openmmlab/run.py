@@ -129,6 +129,7 @@ def test(
     launcher: str = "none",
     cfg_options: Sequence[str] = (),
     tracker_options: Mapping[str, object] | None = None,
+    record: str | None = None,
 ) -> dict[str, float]:
     """Test a checkpoint; returns the metrics by name.
 
@@ -137,6 +138,7 @@ def test(
             tracker's boxes; a detector's results.json, or a folder for it.
         show_dir: folder for overlays of image, truth and prediction.
         tracker_options: of `tracking.running.config.test_tracking`, for the config of a tracker.
+        record: folder for a run record.
 
     Raises:
         CheckpointError: the checkpoint is absent, unsafe, or does not fit in every weight.
@@ -153,7 +155,7 @@ def test(
         from lightvit_bench.tracking.running.config import refuse_options, test_tracking
 
         refuse_options(show_dir=show_dir, launcher=launcher)
-        return test_tracking(cfg, checkpoint, out=out, **(tracker_options or {}))
+        return test_tracking(cfg, checkpoint, out=out, record=record, **(tracker_options or {}))
     if tracker_options:
         option = next(iter(tracker_options))
         raise ConfigError(f"--{option} is for trackers, and {config} is none.")
@@ -162,6 +164,12 @@ def test(
             f"there is no checkpoint {checkpoint}.",
             newest_in_work_dir=str(latest_checkpoint(cfg.work_dir) or "none"),
         )
+    recorder = None
+    if record is not None:
+        from lightvit_bench.openmmlab.recording import Recorder
+
+        recorder = Recorder(record, cfg, checkpoint, cfg_options)
+        recorder.watch(cfg)
     cfg.load_from = checkpoint
     cfg.model.backbone.init = "random"  # the checkpoint brings all weights
     overlays = _tell_outputs(cfg, out)
@@ -172,7 +180,12 @@ def test(
         runner.register_hook(FittingCheckpoint())
         if show_dir is not None:
             runner.register_hook(dict(type=overlays, out_dir=show_dir))
-        return runner.test()
+        if recorder is not None:
+            runner.register_hook(recorder)
+        metrics = runner.test()
+    if recorder is not None:
+        recorder.write(runner, metrics, out)
+    return metrics
 
 
 def _tell_outputs(cfg: Config, out: str | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ class TrackerScores:
     Attributes:
         protocol: what the scores may be compared with: sequences and rule, see
             `metrics.lasot.protocol_id`.
-        expected, evaluated: numbers of sequences; equal, or there were no scores.
+        expected, evaluated: numbers of sequences; equal, unless results were allowed to be missing.
         precision, norm_precision: at 20 px and at 0.2.
         curves: the mean curves, as shares of frames (0 to 1).
         per_sequence: in the order expected.
@@ -97,11 +97,13 @@ def judge_folder(
     sequences: Collection[str] | None = None,
     rule: lasot.Rule = "toolkit",
     tracker: str | None = None,
+    allow_missing: bool = False,
 ) -> TrackerScores:
     """Judge a folder of `SEQ.txt` files.
 
     `sequences`: those to judge, `truth.names` if None. `rule`: as in `judge_boxes`. `tracker`: its
-    name, from the folder's if None.
+    name, from the folder's if None. `allow_missing`: judge what is there; `evaluated` then says how
+    many of the `expected` that was, and the protocol id stays that of all of them.
 
     Raises:
         MissingDataError: there is no such folder, no result of an expected sequence, or no
@@ -112,22 +114,28 @@ def judge_folder(
     results = Path(results)
     expected = tuple(truth.names if sequences is None else sequences)
     truth.check_known(expected, "the sequences to judge")
-    files = result_files(results, expected, others=truth.known if sequences is not None else ())
-    truths = {name: truth[name] for name in expected}
+    others = truth.known if sequences is not None else ()
+    judged = _there_of(results, expected) if allow_missing else expected
+    files = result_files(results, judged, others=others)
+    truths = {name: truth[name] for name in judged}
     attributes = {name: t.attributes for name, t in truths.items() if t.attributes is not None}
-    if attributes and len(attributes) < len(expected):
+    if attributes and len(attributes) < len(judged):
         raise MissingDataError(
             "some sequences have attributes and others have none.",
             looked_for=str(truth.path),
-            without=shortened(name for name in expected if name not in attributes),
+            without=shortened(name for name in judged if name not in attributes),
         )
-    return judge_boxes(
+    scores = judge_boxes(
         {name: read_boxes(file) for name, file in files.items()},
         {name: (t.boxes_xywh, t.absent) for name, t in truths.items()},
         attributes=attributes,
         rule=rule,
         tracker=tracker or tracker_name(results),
     )
+    if len(judged) == len(expected):
+        return scores
+    protocol = lasot.protocol_id(expected, scores.curves.rule)
+    return replace(scores, protocol=protocol, expected=len(expected))
 
 
 def judge_boxes(
@@ -239,9 +247,18 @@ def judge_got10k(
 
     A picture of each sequence is read for its size. Raises as `judge_folder` does.
     """
+    known = {sequence.name: sequence for sequence in sequences}
+    found = {one.name: boxes for one, boxes in _results_of(results, known.values())}
+    return judge_got10k_boxes(found, known.values())
+
+
+def judge_got10k_boxes(
+    results: Mapping[str, np.ndarray], sequences: Iterable[Sequence]
+) -> tuple[got10k.Got10kScores, dict[str, got10k.Got10kScores]]:
+    """`judge_got10k` of boxes by the sequence's name."""
     overlaps = {}
-    for sequence, boxes in _results_of(results, sequences):
-        truth = sequence.annotation
+    for sequence in sequences:
+        truth, boxes = sequence.annotation, results[sequence.name]
         # where no cover is known, what the data set calls visible is
         visible = np.where(np.isnan(truth.covered), truth.visible, truth.covered > 0)
         height, width = sequence.frames[0].shape[:2]
@@ -287,6 +304,17 @@ def result_files(
     boxes = {stem for stem in there if stem in wanted or not stem.endswith(COMPANIONS)}
     _demand(boxes, wanted, str(results), others)
     return {name: there[name] for name in expected}
+
+
+def _there_of(results: Path, expected: Collection[str]) -> tuple[str, ...]:
+    """The expected sequences that a folder has results of; MissingDataError if it has none."""
+    there = tuple(name for name in expected if (results / f"{name}.txt").is_file())
+    if not there:
+        raise MissingDataError(
+            f"there is no result of any of the {len(expected)} expected sequences.",
+            looked_for=str(results),
+        )
+    return there
 
 
 def _results_of(

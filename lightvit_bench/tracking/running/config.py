@@ -19,10 +19,7 @@ from typing import TYPE_CHECKING
 from lightvit_bench.checkpoint import sha256
 from lightvit_bench.checkpoint.fit import misfits, refuse_misfits
 from lightvit_bench.data.tracking_sets import SETS
-from lightvit_bench.errors import (
-    CheckpointError,
-    ConfigError,
-)
+from lightvit_bench.errors import CheckpointError, ConfigError
 from lightvit_bench.tracking.answers import Settings, with_settings
 from lightvit_bench.tracking.network import NetworkSpec, OneStreamTracker
 from lightvit_bench.tracking.running.exported import TestedFile, exported_of, is_exported
@@ -88,6 +85,7 @@ def test_tracking(
     realtime: float | None = None,
     device: str = "cpu",
     precision: str | None = None,
+    record: str | None = None,
 ) -> dict[str, float]:
     """Run a tracker over the test set of its config; prints a table and returns what it scores.
 
@@ -99,6 +97,7 @@ def test_tracking(
         threads: of each; by default as many as in the folder already, else cores / processes.
         realtime: frames a second of a stream by whose clock the tracker is run as well.
         precision: of an exported tracker's computation, in place of the file's.
+        record: folder for a run record.
 
     Raises:
         UserError: the checkpoint does not fit, the data is not whole, sequences failed (those done
@@ -113,6 +112,10 @@ def test_tracking(
     changed = {key: value for key, value in section.items() if key in setting_names()}
     tested = tested_of(cfg, path, folder, changed, precision, device)
     check_truth(name, split, sequences)
+    if record is not None:
+        from lightvit_bench.tracking.running.recording import check_recordable
+
+        check_recordable(record, name, split, sequences)
 
     cores = usable_cores()
     processes = processes or max(1, min(cores, _MOST_PROCESSES, len(sequences)))
@@ -151,6 +154,12 @@ def test_tracking(
         run_set(sequences, start, clocked, identity, processes=beside, realtime=realtime, **common)
         rows.append(finish(name, split, clocked, sequences, realtime=realtime))
     print(table(rows))
+    if record is not None:
+        from lightvit_bench.openmmlab.recording import write_track_record
+        from lightvit_bench.tracking.running.recording import Ran
+
+        ran = Ran(name, split, root, sequences, not whole, folder, rows, device, threads)
+        print(f"record: {write_track_record(record, cfg, path, tested, ran)}")
     return metrics(rows)
 
 

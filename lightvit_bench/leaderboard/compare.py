@@ -1,0 +1,335 @@
+"""Which differences between two results exceed the spread of their runs.
+
+    print("\\n".join(compare_lines(compare("records/a.json", "records/b.json"))))
+
+The rule: with two runs or more on both sides, the 95 % interval of the difference of means by
+Welch's t-test (unequal variances; B. L. Welch, Biometrika 34, 1947). If it leaves 0 out, the
+difference exceeds the spread. A single run has no spread: whatever the difference, it cannot be
+told. Rows of another task, data set, split, protocol or machine are not compared. Published rows
+may be set beside measured ones, and are not ranked.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightvit_bench.bench.record import RunRecord, read_record, read_records
+from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError, near_matches
+from lightvit_bench.leaderboard.measured import rows_of
+from lightvit_bench.leaderboard.rows import Row, Score
+from lightvit_bench.leaderboard.suite_table import about, aligned, shown, titled
+from lightvit_bench.leaderboard.tasks import TASKS, Metric
+
+EXCEEDS = "exceeds the spread"
+WITHIN = "within the spread"
+UNKNOWN = "cannot be told"
+CONFIDENCE = 0.95
+_BOARD = ("task", "data set", "split", "protocol", "origin", "machine")
+_ORIGIN = _BOARD.index("origin")
+# The authors' own, of ImageNet top-1 (MAE-Lite, its paper on lightweight ViTs).
+_IMAGENET = "the authors of MAE-Lite give +-0.3 as their own noise on ImageNet"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of two rows.
+
+    Attributes:
+        a, b: of both sides.
+        value: a's mean less b's.
+        interval: of the difference, where both sides have a spread; in the metric's unit.
+        better: "A", "B", or None where the means are equal; says nothing of the spread.
+        verdict: `EXCEEDS`, `WITHIN`, or `UNKNOWN` with the reason in brackets.
+        told: what can be said beside, "" if nothing.
+    """
+
+    metric: Metric
+    a: Score
+    b: Score
+    value: float
+    interval: tuple[float, float] | None
+    better: str | None
+    verdict: str
+    told: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows of one board (but for their origin), and their differences by metric."""
+
+    a: Row
+    b: Row
+    differences: tuple[Difference, ...]
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the two may be ranked: their origin is the same, and both are complete."""
+        return self.a.origin == self.b.origin and self.a.complete and self.b.complete
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two sides; rows that have no counterpart on the other one."""
+
+    pairs: tuple[Pair, ...]
+    only_a: tuple[Row, ...] = ()
+    only_b: tuple[Row, ...] = ()
+
+
+def compare(a: str | os.PathLike, b: str | os.PathLike, rows: Sequence[Row] = ()) -> Comparison:
+    """Compare two sides.
+
+    Args:
+        a, b: a record's file, a folder of records (or of a suite, of one of its runs), or a row's
+            key or model.
+        rows: that keys and models are looked up in.
+
+    Raises:
+        MissingDataError: there is no such file, folder, key or model.
+        BadDataError: a record cannot be read; or both sides are the same runs.
+        ConfigError: no row of one side may be compared with one of the other (the fields that
+            differ are named), or it is not clear which with which.
+    """
+    return compare_rows(rows_named(a, rows), rows_named(b, rows))
+
+
+def rows_named(name: str | os.PathLike, rows: Sequence[Row]) -> list[Row]:
+    """The rows of a file, a folder, a key or a model; raises as `compare`."""
+    path = Path(name)
+    if path.is_file():
+        return rows_of([read_record(path)])
+    if path.is_dir():
+        return rows_of(_records_below(path))
+    text = str(name)
+    if found := [row for row in rows if row.key == text]:
+        return found
+    if found := [row for row in rows if row.model.lower() == text.lower()]:
+        return found
+    known = sorted({row.key for row in rows} | {row.model for row in rows})
+    near = near_matches(text, known)[:5] if known else ["no rows were read"]
+    raise MissingDataError(
+        f"{text} is no record, no folder of records, and no key or model of a row.", near=near
+    )
+
+
+def _records_below(folder: Path) -> list[RunRecord]:
+    """The records of a folder, or of the cells of a suite or of one of its runs."""
+    patterns = ("records", "seed-*/records", "*/seed-*/records")
+    found = [folder] if any(folder.glob("*.json")) and not (folder / "cell.json").exists() else []
+    for pattern in () if found else patterns:
+        # seed-0.old-1 was set aside
+        found = [one for one in sorted(folder.glob(pattern)) if not one.parent.suffix]
+        if found:
+            break
+    records = [record for one in found for record in read_records(one)]
+    if not records:
+        raise MissingDataError("there are no records in a folder.", looked_in=str(folder))
+    return records
+
+
+def compare_rows(a: Sequence[Row], b: Sequence[Row]) -> Comparison:
+    """Compare rows with rows of the same board; raises as `compare`."""
+    pairs, left_a, left_b = [], [], list(b)
+    for board in dict.fromkeys(_place(row) for row in a):
+        ours = [row for row in a if _place(row) == board]
+        theirs = [row for row in b if _place(row) == board]
+        for one, other in _matched(ours, theirs):
+            pairs.append(Pair(one, other, _differences(one, other)))
+            ours.remove(one)
+            left_b.remove(other)
+        left_a += ours
+    if not pairs:
+        raise _not_comparable(a, b)
+    return Comparison(tuple(pairs), tuple(left_a), tuple(left_b))
+
+
+def _place(row: Row) -> tuple[str, ...]:
+    """A board but for its origin."""
+    return tuple(value for i, value in enumerate(row.board) if i != _ORIGIN)
+
+
+def _matched(ours: Sequence[Row], theirs: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """Row by row of one board: the only two, or else those of one model run in one way."""
+    if len(ours) == len(theirs) == 1:
+        found = [(ours[0], theirs[0])]
+    else:
+        found = [(a, b) for a in ours for b in theirs if _way(a) == _way(b)]
+        if (
+            not found
+            and len({row.model for row in ours}) == len({row.model for row in theirs}) == 1
+        ):
+            found = [(a, b) for a in ours for b in theirs if _way(a)[1:] == _way(b)[1:]]
+        for side in (0, 1):
+            keys = [pair[side].key for pair in found]
+            if doubled := [key for key in keys if keys.count(key) > 1]:
+                raise ConfigError(
+                    "several rows of one side are on the same board: which one is meant?",
+                    rows=sorted({row.key for pair in found for row in pair} | set(doubled)),
+                    do="give a row's key, or a record's file",
+                )
+    for a, b in found:
+        if a.records and set(a.records) & set(b.records):
+            raise BadDataError("both sides are the same runs.", row=a.key)
+    return found
+
+
+def _way(row: Row) -> tuple:
+    return (row.model, row.variant, *(row.environment.get(k) for k in ("runtime", "precision")),
+            row.environment.get("threads") if row.place else None)  # fmt: skip
+
+
+def _not_comparable(a: Sequence[Row], b: Sequence[Row]) -> ConfigError:
+    """The error that says which fields keep the nearest two rows apart."""
+    if not a or not b:
+        return ConfigError("a side has no rows.")
+    if any(_place(one) == _place(other) for one in a for other in b):
+        return ConfigError(
+            "several rows of one side are on the same board, and none is run as one of the other.",
+            rows=[row.key for row in (*a, *b)],
+            do="give a row's key, or a record's file",
+        )
+
+    def differing(one: Row, other: Row) -> list[int]:
+        fields = zip(one.board, other.board, strict=True)
+        return [i for i, (x, y) in enumerate(fields) if x != y and i != _ORIGIN]
+
+    one, other = min(
+        ((x, y) for x in a for y in b), key=lambda pair: (len(differing(*pair)), pair[0].key)
+    )
+    told = {
+        _BOARD[i]: f"A {one.board[i] or 'not given'}, B {other.board[i] or 'not given'}"
+        for i in differing(one, other)
+    }
+    return ConfigError(
+        f"not comparable: another {', another '.join(told)}.",
+        **{
+            "rows": f"A {one.key}, B {other.key}",
+            **{k.replace(" ", "_"): v for k, v in told.items()},
+        },
+    )
+
+
+# ----------------------------------------------------------------------------------- the statistics
+
+
+def _differences(a: Row, b: Row) -> tuple[Difference, ...]:
+    shared = [m for m in TASKS[a.task].metrics if m.key in a.scores and m.key in b.scores]
+    if not shared:
+        raise ConfigError("two rows have no metric in common.", rows=[a.key, b.key])
+    return tuple(_difference(metric, a, b) for metric in shared)
+
+
+def _difference(metric: Metric, a: Row, b: Row) -> Difference:
+    one, other = a.scores[metric.key], b.scores[metric.key]
+    value = one.mean - other.mean
+    better = None if value == 0 else "A" if (value > 0) == metric.higher else "B"
+    interval, told = None, ""
+    if not (a.complete and b.complete):
+        verdict = f"{UNKNOWN} (incomplete run)"
+    elif _has_spread(one) and _has_spread(other):
+        interval = welch_interval(one, other)
+        outside = interval[0] > 0 or interval[1] < 0
+        verdict = EXCEEDS if outside else WITHIN
+        if one.std == other.std == 0:
+            told = "no run differs from another: are they several?"
+    else:
+        verdict = f"{UNKNOWN} ({_why(a, one) or _why(b, other)})"
+        told = "; ".join(filter(None, (_in_units(value, one, "A"), _in_units(value, other, "B"))))
+    return Difference(metric, one, other, value, interval, better, verdict, told)
+
+
+def welch_interval(a: Score, b: Score) -> tuple[float, float]:
+    """The 95 % interval of a's mean less b's; both have two runs or more, and a deviation.
+
+    Degrees of freedom after Welch and Satterthwaite. Without any deviation it has no width.
+    """
+    from scipy.stats import t
+
+    value = a.mean - b.mean
+    parts = [score.std**2 / score.runs for score in (a, b)]
+    error = math.sqrt(sum(parts))
+    if error == 0:
+        return value, value
+    # Of shares: squares of small variances would vanish.
+    shares = [part / error**2 for part in parts]
+    freedom = 1 / sum(
+        share**2 / (score.runs - 1) for share, score in zip(shares, (a, b), strict=True)
+    )
+    half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    return value - half, value + half
+
+
+def _has_spread(score: Score) -> bool:
+    return score.std is not None and score.runs > 1
+
+
+def _why(row: Row, score: Score) -> str:
+    """Why a side has no spread; "" if it has one."""
+    if _has_spread(score):
+        return ""
+    if row.origin == "published":
+        return "published without the spread of its runs"
+    return "one run"
+
+
+def _in_units(value: float, score: Score, side: str) -> str:
+    """The difference in standard deviations of the side that has one."""
+    if not score.std:
+        return ""
+    return f"the difference is {abs(value) / score.std:.1f} standard deviations of {side}'s runs"
+
+
+# --------------------------------------------------------------------------------------- for people
+
+
+def compare_lines(comparison: Comparison) -> list[str]:
+    """What tools/leaderboard.py compare prints."""
+    lines: list[str] = []
+    for pair in comparison.pairs:
+        lines += [*([""] if lines else []), *_pair_lines(pair)]
+    for side, rows in (("A", comparison.only_a), ("B", comparison.only_b)):
+        lines += [f"only in {side}: {about(row)} ({row.key})" for row in rows]
+    return lines
+
+
+def _pair_lines(pair: Pair) -> list[str]:
+    where = (pair.a.dataset, pair.a.split, pair.a.protocol, pair.a.place)
+    lines = [", ".join([TASKS[pair.a.task].title, *(part for part in where if part)])]
+    for side, row in (("A", pair.a), ("B", pair.b)):
+        seeds = f", seeds {' '.join(map(str, row.seeds))}" if row.seeds else ""
+        lines.append(f"  {side}  {about(row)} ({row.origin}{seeds})  {row.key}")
+        if row.source:
+            lines.append(f"     {row.source}")
+        if not row.complete:
+            lines.append(f"     incomplete: {row.evaluated} of {row.expected} evaluated")
+        lines += [f"     {remark}" for remark in row.remarks]
+    if pair.a.origin != pair.b.origin:
+        lines.append("  not ranked: origins differ")
+    cells = []
+    for one in pair.differences:
+        digits = one.metric.decimals + 1
+        scores = [shown(score, one.metric) for score in (one.a, one.b)]
+        interval = "-"
+        if one.interval:
+            interval = " to ".join(f"{end:+.{digits}f}" for end in one.interval)
+        better = f"{one.better} better, " if one.better and pair.ranked else ""
+        verdict = f"{better if one.verdict == EXCEEDS else ''}{one.verdict}"
+        cells.append(
+            [titled(one.metric), *scores, f"{one.value:+.{digits}f}", interval, verdict, one.told]
+        )
+    head = ["metric", "A", "B", "A - B", f"{CONFIDENCE:.0%} interval"]
+    table = aligned(head, [row[:5] for row in cells])
+    ends = ["verdict", *("; ".join(filter(None, row[5:])) for row in cells)]
+    lines += [f"  {line}  {end}" for line, end in zip(_padded(table), ends, strict=True)]
+    if pair.a.task == "classification" and pair.a.dataset == "ImageNet-1K":
+        lines.append(f"  {_IMAGENET}")
+    return lines
+
+
+def _padded(lines: Sequence[str]) -> list[str]:
+    width = max(map(len, lines))
+    return [line.ljust(width) for line in lines]

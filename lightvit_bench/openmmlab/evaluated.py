@@ -1,0 +1,243 @@
+"""What a test of a segmentor or a detector was over, and what it scores, for its run record."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmengine.config import Config
+
+from lightvit_bench.bench.parts import StoredFiles
+from lightvit_bench.bench.provenance import shown_path
+from lightvit_bench.data.roots import resolve_root
+from lightvit_bench.errors import ConfigError
+from lightvit_bench.verification.keeping import (
+    as_ranges,
+    stored_coco,
+    stored_labels,
+    stored_masks,
+)
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+
+_DEMO = "demo.json"  # what generated data has at its root
+_ADE_VAL = frozenset(f"ADE_val_{number:08d}" for number in range(1, 2001))
+_CAMVID = {"test": 233, "val": 101}
+_COCO_VAL, _COCO_CLASSES = 5000, 80
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A finished test.
+
+    Attributes:
+        task: "segmentation" or "detection".
+        values: in percent, by the leaderboard's keys.
+        demo: whether the data is generated.
+        expected, evaluated: images of the whole data set, and those that were scored.
+    """
+
+    task: str
+    values: dict[str, float | None]
+    dataset: str
+    split: str
+    protocol: str
+    demo: bool
+    expected: int
+    evaluated: int
+    predictions: StoredFiles | None
+    truth: StoredFiles | None
+    remarks: tuple[str, ...] = ()
+
+
+def watch(cfg: Config, detection: bool) -> None:
+    """Have the evaluator of a segmentor's config keep unrounded figures.
+
+    `ConfigError` if none of its evaluators gives a score that can be recorded.
+    """
+    evaluators = cfg.get("test_evaluator") or ()
+    every = evaluators if isinstance(evaluators, list | tuple) else [evaluators]
+    wanted = "CocoAP" if detection else "IoUMetric"
+    chosen = [one for one in every if one.get("type") in (wanted, "ExactIoU")]
+    if not chosen:
+        raise ConfigError(
+            "--record: the config has no evaluator whose score is known.",
+            has=f"test_evaluator.type={wanted}",
+        )
+    if not detection:
+        import lightvit_bench.segmentation.metric  # noqa: F401  (registers it)
+
+        chosen[0]["type"] = "ExactIoU"
+
+
+def evaluator_of(runner: Runner, detection: bool) -> Any:
+    """The metric of a runner that tests; `ConfigError` if it has no truth to score against."""
+    if detection:
+        from lightvit_bench.detection.metric import CocoAP as kind
+    else:
+        from lightvit_bench.segmentation.metric import ExactIoU as kind
+    metric = next(one for one in runner.test_loop.evaluator.metrics if isinstance(one, kind))
+    if detection and not metric._coco_api.anns or not detection and metric.format_only:
+        raise ConfigError(
+            "--record: there is no truth to score against, so there is no score to record.",
+            do="leave --record out",
+        )
+    return metric
+
+
+def evaluated_pictures(
+    runner: Runner, cfg: Mapping, metrics: Mapping[str, float], out: str | None
+) -> Evaluated:
+    """Of a segmentor's test; `out` is the folder of its predictions, if it was told to keep them."""
+    metric, dataset = evaluator_of(runner, detection=False), runner.test_loop.dataloader.dataset
+    samples = [dataset.get_data_info(number) for number in range(len(dataset))]
+    names = [Path(one["img_path"]).stem for one in samples]
+    whole = _pair_names(dataset) or names
+    split = Path(samples[0]["img_path"]).parent.name
+    title = _title(dataset)
+    predictions = truth = None
+    remarks: tuple[str, ...] = ()
+    section = cfg["test_dataloader"]["dataset"]
+    if out is not None and len(set(names)) < len(names):
+        remarks = ("predictions of images that share a name have overwritten one another",)
+    elif out is not None:
+        first = int(bool(samples[0].get("reduce_zero_label")))
+        how = dict(first=first, ignore=int(metric.ignore_index))
+        classes = len(dataset.metainfo["classes"])
+        predictions = stored_labels(out, names, classes=classes, **how)
+        masks = {n: Path(one["seg_map_path"]) for n, one in zip(names, samples, strict=True)}
+        folder = Path(dataset.data_prefix["seg_map_path"])
+        shown = _as_given(folder, section.get("data_root"))
+        suffix, ending = dataset.seg_map_suffix, dataset.img_suffix.rpartition(".")[0]
+        truth = stored_masks(masks, shown, **how, suffix=suffix, ending=ending)
+    protocol, shown_split = _picture_protocol(type(dataset).__name__, title, split, whole)
+    exact = metric.exact
+    return Evaluated(
+        task="segmentation",
+        values={"miou": exact.miou, "macc": exact.macc, "aacc": exact.aacc},
+        dataset=title,
+        split=shown_split,
+        protocol=protocol,
+        demo=_is_demo(dataset, section),
+        expected=max(len(whole), metric.evaluated),
+        evaluated=metric.evaluated,
+        predictions=predictions,
+        truth=truth,
+        remarks=remarks,
+    )
+
+
+def evaluated_objects(
+    runner: Runner, cfg: Mapping, metrics: Mapping[str, float], out: str | None
+) -> Evaluated:
+    """Of a detector's test; `out` as tools/test.py got it: the results file, or its folder."""
+    from lightvit_bench.detection.metric import NAMES
+    from lightvit_bench.verification.objects import FIGURES, KINDS
+
+    metric, dataset = evaluator_of(runner, detection=True), runner.test_loop.dataloader.dataset
+    images = metric._coco_api.dataset["images"]
+    names = [Path(one["file_name"]).stem for one in images]
+    values: dict[str, float | None] = {}
+    for kind in metric.metrics:
+        found = [metrics[f"{metric.prefix}/{kind}_{name}"] for name in NAMES]
+        figures = [None if math.isnan(x) else float(x) for x in found]
+        values |= {f"{KINDS[kind]}_{n}": x for n, x in zip(FIGURES, figures, strict=True)}
+    section, title = cfg["test_dataloader"]["dataset"], _title(dataset)
+    split = _coco_split(metric.ann_file)
+    predictions = truth = None
+    if out is not None:
+        options = {}
+        evaluated = set(metric.told.image_ids)
+        if len(evaluated) < len(images):
+            places = [i for i, one in enumerate(images) if one["id"] in evaluated]
+            options["images"] = as_ranges(places)
+        every = {one["id"] for one in metric._coco_api.dataset["categories"]}
+        if every != set(metric.told.category_ids):
+            options["categories"] = as_ranges(metric.told.category_ids)
+        predictions = stored_coco(metric.out, metric.out, **options)
+        truth = stored_coco(metric.ann_file, _as_given(metric.ann_file, section.get("data_root")))
+    standard = (
+        title == "COCO"
+        and metric.ann_file.name == "instances_val2017.json"
+        and len(images) == _COCO_VAL
+        and len(metric.told.category_ids) == _COCO_CLASSES
+    )
+    count = f"coco-{len(names)}-images-{_digest(names)}"
+    return Evaluated(
+        task="detection",
+        values=values,
+        dataset=title,
+        split=split,
+        protocol=f"{'coco-val2017' if standard else count}@coco-ap",
+        demo=_is_demo(dataset, section),
+        expected=len(images),
+        evaluated=len(metric.told.image_ids),
+        predictions=predictions,
+        truth=truth,
+    )
+
+
+def _picture_protocol(kind: str, title: str, split: str, names: Collection[str]) -> tuple[str, str]:
+    """The protocol's id and the split's name, of a set of images (without ending)."""
+    if kind == "ADE20K" and set(names) == _ADE_VAL:
+        return "ade20k-val@single-scale", "val"
+    if kind == "CamVid" and len(names) == _CAMVID.get(split):
+        return f"camvid-{split}@single-scale", split
+    plain = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
+    return f"{plain}-{len(names)}-images-{_digest(names)}@single-scale", split
+
+
+def _digest(names: Collection[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:8]
+
+
+def _pair_names(dataset: Any) -> list[str]:
+    """Names of all images of a set, those that were skipped or that `indices` leaves out too."""
+    from lightvit_bench.data.seg_folder import find_pairs
+    from lightvit_bench.segmentation.datasets import CheckedSegmentation
+
+    if not isinstance(dataset, CheckedSegmentation):
+        return []
+    folders = (Path(dataset.data_prefix[key]).absolute() for key in ("img_path", "seg_map_path"))
+    pairs = find_pairs(
+        dataset.data_root,
+        *folders,
+        image_suffix=dataset.img_suffix,
+        mask_suffix=dataset.seg_map_suffix,
+        dataset_name=dataset.name,
+    )
+    return [Path(pair.image).stem for pair in pairs]
+
+
+def _title(dataset: Any) -> str:
+    """A data set's name for people: "ADE20K", "COCO"."""
+    kind = type(dataset).__name__
+    return {"DemoADE": "demo pictures", "DemoCOCO": "demo pictures"}.get(kind, kind)
+
+
+def _coco_split(file: Path) -> str:
+    return file.stem.removeprefix("instances_")
+
+
+def _is_demo(dataset: Any, section: Mapping) -> bool:
+    """Generated: by the data set's class, or by the file that says so at its root."""
+    root = section.get("data_root")
+    made = bool(root) and (resolve_root(root) / _DEMO).is_file()
+    return type(dataset).__name__.startswith("Demo") or made
+
+
+def _as_given(path: Path, root: str | None) -> str:
+    """A path below a data set's root as the config names that root (`data/...`), not resolved."""
+    if root:
+        base, resolved = Path(root), resolve_root(root)
+        for one, place in ((path, resolved), (path.absolute(), resolved.absolute())):
+            if one.is_relative_to(place):
+                return shown_path(os.path.normpath(base / one.relative_to(place)))
+    return shown_path(path)

@@ -1,0 +1,143 @@
+"""The page as a file: nothing outside of it, and no row's text gets out of its place."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+from page_rows import HOSTILE, page_rows, published
+
+import lightvit_bench.leaderboard.page as page
+from lightvit_bench.errors import BadDataError
+from lightvit_bench.leaderboard.boards import boards_of
+from lightvit_bench.leaderboard.page_data import board_names, escaped_json, page_data
+
+ASSETS = Path(page.__file__).parent / "assets"
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return page.page_html(boards_of(page_rows()), made="from <two> records")
+
+
+def embedded(text: str) -> dict:
+    return json.loads(re.search(r'id="data-rows">(.*?)</script>', text, re.DOTALL).group(1))
+
+
+def test_nothing_is_loaded_from_elsewhere(text):
+    assert not re.search(r"\bsrc=|@import|url\(|\bfetch\(|XMLHttpRequest|WebSocket", text_less(text))
+    assert re.findall(r'<link[^>]*href="([^"]*)"', text) == ["data:,"]
+    assert "default-src 'none'" in text
+
+
+def text_less(text: str) -> str:
+    """The page without what rows say."""
+    without = re.sub(r'id="data-rows">.*?</script>', "", text, flags=re.DOTALL)
+    return re.sub(r"<noscript>.*?</noscript>", "", without, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("element, directive", [("style", "style-src"), ("script", "script-src")])
+def test_the_policy_allows_exactly_the_pages_own_script_and_style(text, element, directive):
+    inside = re.findall(f"<{element}>(.*?)</{element}>", text, re.DOTALL)
+    assert len(inside) == 1
+    digest = base64.b64encode(hashlib.sha256(inside[0].encode()).digest()).decode()
+    assert f"{directive} 'sha256-{digest}'" in text
+    assert "unsafe" not in text
+
+
+def test_text_of_a_row_ends_no_element_and_is_no_template(text):
+    assert text.count("</script") == 2, "the data's end and the script's"
+    assert text.count("{{js}}") == text.count(html.escape("{{js}}")), "as text alone"
+    rows = [row for board in embedded(text)["boards"] for row in board["rows"]]
+    evil = next(row for row in rows if row["key"] == "evil")
+    assert evil["model"] == HOSTILE
+    assert "<img" not in text
+    text.encode("utf-8")  # a lone surrogate would not be
+    assert "from &lt;two&gt; records" in text
+
+
+def test_json_is_escaped_and_the_same():
+    values = {"a": "<!--</script>&amp;\u2028\u2029\ud800é", "b": [1.5, None, True]}
+    made = escaped_json(values)
+    assert not set("<>&\u2028\u2029\ud800") & set(made)
+    assert json.loads(made) == values
+    with pytest.raises(ValueError):
+        escaped_json({"a": float("nan")})
+
+
+def test_rows_keep_board_rank_score_and_counts(text):
+    data = embedded(text)
+    boards = {board["id"]: board for board in data["boards"]}
+    assert list(boards) == [
+        "segmentation/ADE20K/ade20k-val@single-scale/measured",
+        "segmentation/ADE20K/ade20k-val@single-scale/published",
+        "tracking/LaSOT/lasot-ope-test280@as-published/published".replace("LaSOT/", "LaSOT/test/"),
+        "tracking-latency/bag/measured/A-CPU-2-cores",
+    ]
+    measured, others = list(boards.values())[:2]
+    assert [(row["key"], row.get("rank")) for row in others["rows"]] == [
+        ("b", 1), ("a", 2), ("d", 3), ("c", 4), ("evil", 5),
+    ]  # fmt: skip
+    assert [row.get("rank") for row in measured["rows"]] == [1, None]
+    assert measured["rows"][0]["scores"]["miou"] == [39.0, 0.25, 3]
+    incomplete = measured["rows"][1]
+    assert incomplete["incomplete"] and incomplete["evaluated"] == 1203
+    assert "incomplete" not in measured["rows"][0]
+    assert boards["tracking-latency/bag/measured/A-CPU-2-cores"]["rows"][0]["setup"] == (
+        "openvino, bf16, 2 threads"
+    )
+    assert set(data["tasks"]) == {"segmentation", "tracking", "tracking-latency"}
+
+
+def test_names_of_boards_are_one_for_each_and_hold_for_links():
+    rows = [published("a", 1.0, dataset="X Y"), published("b", 1.0, dataset="X/Y")]
+    names = board_names(boards_of(rows))
+    assert len(set(names)) == 2
+    assert all(re.fullmatch(r"[\w.@/-]+", name) for name in names)
+
+
+def test_two_rows_of_one_key_are_refused():
+    with pytest.raises(BadDataError, match="one key"):
+        page_data(boards_of([published("a", 1.0), published("a", 2.0, dataset="other")]))
+
+
+def test_page_is_the_same_from_the_same_rows_however_they_come():
+    rows = page_rows()
+    made = page.page_html(boards_of(rows))
+    random.Random(0).shuffle(rows)
+    assert page.page_html(boards_of(rows)) == made
+
+
+def test_page_without_a_row():
+    assert embedded(page.page_html([])) == {"tasks": {}, "boards": []}
+
+
+def test_without_javascript_there_are_the_first_rows(text):
+    plain = re.search(r"<noscript>(.*?)</noscript>", text, re.DOTALL).group(1)
+    assert "needs" not in plain and "JavaScript, which is off" in plain
+    assert "(incomplete: 1203 of 2000)" in plain
+    assert "39.0 ± 0.2" in plain or "39.0 ± 0.3" in plain
+    assert "50 more in the file" in plain
+    assert "starts from a checkpoint tuned with labels" in plain
+
+
+def test_many_rows_make_no_long_table_without_javascript():
+    rows = [published(f"r{i}", 1.0, dataset=f"d{i % 100}") for i in range(2000)]
+    plain = re.search(r"<noscript>(.*?)</noscript>", page.page_html(boards_of(rows)), re.DOTALL)
+    assert plain.group(1).count("<tr><td>") == page.PLAIN_ROWS_IN_ALL
+
+
+def test_scripts_stay_small():
+    """No file of over 400 lines, no line of over 110, and no way for text to become HTML."""
+    scripts = {path.stem: path.read_text() for path in ASSETS.glob("*.js")}
+    assert set(scripts) == set(page.SCRIPTS)
+    for name, script in scripts.items():
+        assert len(script.splitlines()) <= 400, name
+        assert max(map(len, script.splitlines())) <= 110, name
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", script)

@@ -1,0 +1,232 @@
+"""From run records to ranked rows: what is one row, what counts, and what is never mixed."""
+
+import csv
+import io
+import itertools
+import statistics
+from dataclasses import replace
+
+import pytest
+
+from lightvit_bench.bench.latency import Latency
+from lightvit_bench.bench.machine import describe_machine
+from lightvit_bench.bench.parts import ModelSize, Recipe
+from lightvit_bench.bench.record import RunRecord
+from lightvit_bench.errors import BadDataError
+from lightvit_bench.leaderboard.boards import boards_of
+from lightvit_bench.leaderboard.csv_file import HEAD, csv_text, speed_text
+from lightvit_bench.leaderboard.measured import rows_of
+from lightvit_bench.leaderboard.readme import readme_block
+from lightvit_bench.leaderboard.rows import NOT_NAMED, Row, Score, Speed
+
+MACHINE = describe_machine()
+NUMBER = itertools.count()
+
+
+def run(**changes):
+    """A record of a segmentor."""
+    fields = dict(
+        task="segmentation",
+        model="upernet_dmae_tiny",
+        values={"miou": 30.0, "macc": 40.0, "pixels": 5},
+        origin="measured",
+        date=f"2026-11-22T10:{next(NUMBER) % 60:02d}:00Z",
+        dataset="CamVid",
+        split="test",
+        protocol="camvid-test@single-scale",
+        expected=233,
+        evaluated=233,
+        seed=0,
+        config="configs/camvid/upernet_dmae_tiny.py",
+        config_sha256="cd" * 32,
+        checkpoint="work_dirs/a/iter_400.pth",
+        checkpoint_sha256="ab" * 32,
+        commit="3f2a" * 10,
+        command="tools/test.py ...",
+        machine=MACHINE,
+        recipe=Recipe(head="UPerNet"),
+        size=ModelSize(parameters=11_000_000),
+    )
+    return RunRecord(**{**fields, **changes})
+
+
+def timed(track=10.0, **changes):
+    """A record of tracker latency."""
+    values = dict.fromkeys(
+        (
+            *("network_ms", "end_to_end_ms", "frames_per_second", "load_seconds"),
+            *("peak_memory_mb", "boxes_max_difference_px", "boxes_mean_difference_px"),
+            *("auc", "targets"),
+        )
+    )
+    values["track_ms"] = Latency.of([track / 1000]).as_dict()
+    fields = dict(task="tracking-latency", dataset="bag", split=None, protocol=None, seed=None)
+    fields |= dict(values={**values, **changes.pop("values", {})}, runtime="openvino", threads=2)
+    return run(**{**fields, **changes})
+
+
+def only(records):
+    (row,) = rows_of(records)
+    return row
+
+
+def test_seeds_are_one_row_with_mean_and_standard_deviation():
+    values = (30.0, 31.0, 35.0)
+    row = only([run(seed=s, values={"miou": v}) for s, v in enumerate(values)])
+    score = row.scores["miou"]
+    assert (score.mean, score.runs, row.seeds) == (32.0, 3, (0, 1, 2))
+    assert score.std == pytest.approx(statistics.stdev(values))
+    assert set(row.scores) == {"miou"} and len(row.records) == 3
+
+
+def test_a_metric_that_one_seed_lacks_has_no_mean():
+    row = only([run(seed=0), run(seed=1, values={"miou": 20.0})])
+    assert set(row.scores) == {"miou"}
+
+
+def test_of_a_seed_the_newest_run_counts():
+    old, new = run(values={"miou": 1.0}), run(values={"miou": 2.0})
+    old, new = (replace(r, date=f"2026-11-2{i}T00:00:00Z") for i, r in enumerate((old, new)))
+    for records in ([old, new], [new, old]):
+        assert only(records).scores["miou"] == Score(2.0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        dict(model="another"),
+        dict(split="val"),
+        dict(protocol="camvid-test@multi-scale-flip"),
+        dict(dataset="ADE20K"),
+        dict(origin="demo"),
+        dict(config_sha256="ef" * 32),
+        dict(checkpoint="work_dirs/a/iter_800.pth"),
+        dict(precision="bf16"),
+        dict(variant="windows"),
+    ],
+)
+def test_what_differs_in_more_than_the_seed_is_another_row(other):
+    assert len(rows_of([run(), run(seed=1, **other)])) == 2
+    assert len({row.key for row in rows_of([run(), run(seed=1, **other)])}) == 2
+
+
+def test_incomplete_runs_do_not_count_where_there_are_complete_ones():
+    partial = run(seed=1, evaluated=100, values={"miou": 90.0})
+    assert only([run(), partial]).scores["miou"] == Score(30.0)
+    alone = only([partial])
+    assert not alone.complete and (alone.expected, alone.evaluated) == (233, 100)
+    boards = boards_of(rows_of([partial, run(model="whole")]))
+    assert [
+        (row.model, rank) for row, rank in zip(boards[0].rows, boards[0].ranks, strict=True)
+    ] == [
+        ("whole", 1),
+        ("upernet_dmae_tiny", None),
+    ]
+
+
+def test_a_row_says_that_the_commit_had_changes():
+    assert "changes" in only([run(commit="3f2a" * 10 + "+changes")]).remarks[-1]
+    assert not only([run()]).remarks
+
+
+def test_times_of_the_newest_state_alone_count():
+    records = [timed(10.0), timed(30.0, commit="5e" * 20), timed(20.0, commit="5e" * 20)]
+    days = ("2026-11-20", "2026-11-21", "2026-11-22")
+    records = [replace(r, date=f"{d}T00:00:00Z") for r, d in zip(records, days, strict=True)]
+    score = only(records).scores["track_ms"]
+    assert (score.mean, score.runs) == (pytest.approx(25.0), 2)
+
+
+def test_times_of_machines_threads_and_targets_are_apart():
+    other = replace(MACHINE, cpu="another CPU")
+    boards = boards_of(
+        rows_of(
+            [
+                timed(),
+                timed(machine=other),
+                timed(values={"targets": 2}),
+                timed(5.0, threads=1),
+            ]
+        )
+    )
+    assert [len(board.rows) for board in boards] == [2, 1, 1]
+    places = {board.rows[0].place for board in boards}
+    assert len(places) == 2 and any("another CPU" in place for place in places)
+    # less time is better
+    best = next(board for board in boards if len(board.rows) == 2)
+    assert [round(row.scores["track_ms"].mean, 6) for row in best.rows] == [5.0, 10.0]
+
+
+def test_accuracy_has_the_times_of_the_same_weights():
+    weights = dict(checkpoint_sha256="12" * 32)
+    scored = run(task="tracking", values={"auc": 63.0}, dataset="bag", **weights)
+    others = timed(9.0, checkpoint_sha256="34" * 32, model="other")
+    rows = rows_of([scored, timed(8.0, **weights), others])
+    (row,) = [one for one in rows if one.task == "tracking"]
+    (speed,) = row.speeds
+    assert (speed.value, speed.unit, speed.threads) == (pytest.approx(8.0), "ms", 2)
+    assert speed.source is None
+    assert speed.device == MACHINE.hardware
+
+
+def test_an_unknown_task_is_refused():
+    with pytest.raises(BadDataError, match="does not know"):
+        rows_of([run(task="segmentaton")])
+
+
+def row(model="m", score=50.0, **changes):
+    fields = dict(key=f"k{next(NUMBER)}", origin="published", task="tracking", dataset="LaSOT")
+    fields |= dict(split="test", protocol="p", model=model, scores={"auc": Score(score)})
+    return Row(**{**fields, **changes})
+
+
+def test_ranks_within_a_board_alone_and_ties_share_one():
+    rows = [row("a", 60), row("b", 70), row("c", 60), row("d", 50), row("e", scores={})]
+    rows.append(row("measured", 99, origin="measured"))
+    first, second = boards_of(rows)
+    assert [r.model for r in first.rows] == ["measured"] and first.ranks == (1,)
+    assert [r.model for r in second.rows] == ["b", "a", "c", "d", "e"]
+    assert second.ranks == (1, 2, 2, 4, None)
+
+
+def test_the_csv_has_every_row_and_figure():
+    rows = [
+        row("with, comma", 66.1, remarks=('says "quoted"',), size=ModelSize(parameters=7)),
+        row("two", 64.12345679, origin="measured", seeds=(0, 1), expected=2, evaluated=1),
+        row("third", scores={"auc": Score(60.0, 0.25, 3), "precision": Score(1 / 3)}),
+    ]
+    boards = boards_of(rows)
+    lines = list(csv.DictReader(io.StringIO(csv_text(boards))))
+    assert tuple(lines[0]) == HEAD and len(lines) == 3
+    by_model = {line["model"]: line for line in lines}
+    assert by_model["with, comma"]["remarks"] == 'says "quoted"'
+    assert by_model["with, comma"]["rank"] == "1" and by_model["third"]["rank"] == "2"
+    assert by_model["two"]["rank"] == "" and by_model["two"]["complete"] == "no"
+    assert float(by_model["two"]["auc"]) == 64.12345679
+    assert by_model["third"]["auc_std"] == "0.25" and by_model["third"]["runs"] == "3"
+    assert by_model["with, comma"]["parameters"] == "7"
+
+
+def test_a_speed_says_when_nobody_names_the_cpu():
+    assert speed_text(Speed(41, "frames/s", NOT_NAMED, "cpu")) == "41 frames/s, CPU not named"
+    told = speed_text(Speed(8.1, "ms", "i5", "cpu", "track", "openvino", "bf16", 1))
+    assert told == "8.1 ms, CPU i5, track, openvino, bf16, 1 thread"
+
+
+def test_the_readme_tells_published_from_measured():
+    small = ModelSize(backbone_parameters=5_800_000)
+    boards = boards_of(
+        [
+            row("ours", 66.1, key="mae-lite/lasot/d2mae", remarks=("starts elsewhere",)),
+            row("large", 75.0, size=ModelSize(backbone_parameters=90_000_000)),
+            row("small", 70.0, size=small),
+            row("here", 63.4, origin="measured", dataset="bag", protocol="ope-1"),
+            row("toy", 99.0, origin="demo"),
+        ]
+    )
+    text = readme_block(boards)
+    measured, published = text.split("Published by others")
+    assert "here" in measured and "63.4" in measured and "66.1" not in measured
+    assert "66.1 AUC: ours (starts elsewhere)" in published and "70.0 AUC: small" in published
+    assert "75.0" not in text and "99.0" not in text
+    assert "1 rows measured here, 3 published" in text.replace("\n", " ")
