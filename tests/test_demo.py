@@ -1,5 +1,6 @@
 """The demo end to end, with the encoder for tests."""
 
+import csv
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from lightvit_bench import demo
+from lightvit_bench.bench.record import read_record, read_records
 from lightvit_bench.checkpoint import load_encoder, read_manifest
 from lightvit_bench.demo import Configs, baseline, run_demo
 from lightvit_bench.openmmlab.checkpoints import (
@@ -14,6 +16,7 @@ from lightvit_bench.openmmlab.checkpoints import (
     read_run_checkpoint,
     run_checkpoints,
 )
+from lightvit_bench.verification import verify_record
 from lightvit_bench.vit import VisionTransformer
 
 
@@ -63,6 +66,25 @@ def test_demo_leaves_a_score_a_baseline_and_pictures(
     assert len((out / "tracking/disc-1.txt").read_text().splitlines()) == 6
     assert len(list((tmp_path / "out/overlays").glob("*.png"))) == 30
     assert cv2.imread(str(tmp_path / "out/demo.png")).shape[1] > 2 * 3 * 160
+    # it ends with the page: its own records, which can be verified, beside the published rows
+    page = out / "leaderboard/index.html"
+    assert printed.rstrip().endswith(str(page.resolve()))
+    records = read_records(out / "records")
+    assert {one.task for one in records} == {"segmentation", "detection", "tracking"}
+    assert {one.origin for one in records} == {"demo"}
+    places = {  # predictions and truth, which lie outside of the project here
+        "segmentation": (out / "labels", data / "annotations/validation"),
+        "detection": (out / "objects.json", data.parent / "coco/annotations/instances_val2017.json"),
+        "tracking": (out / "tracking", data.parent / "tracking"),
+    }
+    for path in (out / "records").iterdir():
+        found = verify_record(path, *places[read_record(path).task])
+        assert found.ok, found.lines()
+    with open(out / "leaderboard/leaderboard.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len([row for row in rows if row["origin"] == "demo"]) == 3
+    assert len([row for row in rows if row["origin"] == "published"]) > 100
+    assert all(row["key"] in page.read_text() for row in rows)
 
 
 def test_a_second_demo_clears_what_the_first_left_and_nothing_else(tmp_path, monkeypatch):

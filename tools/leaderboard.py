@@ -28,6 +28,9 @@ def main() -> int:
     run.add_argument("--out", metavar="DIR", help="work dirs, records (work_dirs/suites/NAME)")
     run.add_argument("--only", nargs="+", metavar="RUN", default=(), help="these runs of it")
     run.add_argument("--dry-run", action="store_true", help="say what would be run")
+    run.add_argument(
+        "--anew", action="store_true", help="set aside what was run otherwise, and run it again"
+    )
     run.set_defaults(call=run_suite)
 
     for name, call, told in (
@@ -80,8 +83,8 @@ def sources_of(args: argparse.Namespace):
 def run_suite(args: argparse.Namespace) -> int:
     from lightvit_bench.leaderboard.suite import run_suite
 
-    outcome = run_suite(args.suite, out=args.out, only=args.only, dry_run=args.dry_run)
-    return outcome.exit_code
+    options = {name: getattr(args, name) for name in ("out", "only", "dry_run", "anew")}
+    return run_suite(args.suite, **options).exit_code
 
 
 def build(args: argparse.Namespace) -> int:

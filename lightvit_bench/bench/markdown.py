@@ -70,9 +70,9 @@ def spread(
     return middle if least == most else f"{middle} ({least} to {most})"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; the columns after network and runtime to the right."""
-    rule = ["---"] * 2 + ["---:"] * (len(head) - 2)
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> str:
+    """A table in Markdown; the columns after the first, network and runtime, to the right."""
+    rule = ["---"] * left + ["---:"] * (len(head) - left)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
 
 

@@ -320,7 +320,12 @@ def _record_files(folders: Sequence[str | os.PathLike]) -> list[Path]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise MissingDataError("there is no such folder of records.", looked_for=str(folder))
-        below = (path for path in folder.rglob("*.json") if path.parent.name == RECORDS)
+        below = (
+            path
+            for path in folder.rglob("*.json")
+            # what a suite has set aside, seed-0.old-1, does not count any more
+            if path.parent.name == RECORDS and not path.parent.parent.suffix
+        )
         for path in sorted({*folder.glob("*.json"), *below}):
             files.setdefault(path.resolve(), path)
     return list(files.values())

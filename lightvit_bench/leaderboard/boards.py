@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from lightvit_bench.leaderboard.rows import Row
 from lightvit_bench.leaderboard.tasks import TASKS, Task
 
-_ORIGINS = ("measured", "published", "demo")  # in this order
+# In this order; other data sets after these, by name.
+_ORIGINS = ("measured", "published", "demo")
+_DATASETS = ("ImageNet-1K", "ADE20K", "CamVid", "COCO", "LaSOT", "GOT-10k", "TrackingNet")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ def boards_of(rows: Iterable[Row]) -> list[Board]:
 
     def place(board: tuple[str, ...]) -> tuple:
         task, dataset, split, protocol, origin, where = board
-        return (order.index(task), dataset, _ORIGINS.index(origin), split, protocol, where)
+        known = _DATASETS.index(dataset) if dataset in _DATASETS else len(_DATASETS)
+        return (order.index(task), known, dataset, _ORIGINS.index(origin), split, protocol, where)
 
     return [_ranked(found[board]) for board in sorted(found, key=place)]
 

@@ -37,8 +37,9 @@ def read_config(path: Path) -> dict[str, Any]:
         raise BadDataError("a config is no Python.", file=str(path), problem=str(error)) from None
     own: dict[str, Any] = {}
     for line in tree.body:
-        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
-            own[line.targets[0].id] = _value(line.value, own)
+        if isinstance(line, ast.Assign):
+            for target in line.targets:
+                own |= _assigned(target, _value(line.value, own))
     bases = own.pop("_base_", [])
     below: dict[str, Any] = {}
     for base in [bases] if isinstance(bases, str) else bases:
@@ -52,6 +53,20 @@ def found(config: dict[str, Any], *path: str) -> Any:
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return None if value is UNREAD else value
+
+
+def _assigned(target: ast.expr, value: Any) -> dict[str, Any]:
+    """Names and values of `a = ...` and of `a, b = ...`."""
+    if isinstance(target, ast.Name):
+        return {target.id: value}
+    parts = target.elts if isinstance(target, ast.Tuple) else []
+    values = (
+        value if isinstance(value, list) and len(value) == len(parts) else [UNREAD] * len(parts)
+    )
+    named: dict[str, Any] = {}
+    for part, one in zip(parts, values, strict=True):
+        named |= _assigned(part, one)
+    return named
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -79,6 +94,8 @@ def _value(node: ast.expr, names: dict[str, Any]) -> Any:
         return {one.arg: _value(one.value, names) for one in node.keywords if one.arg}
     if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
         left, right = _value(node.left, names), _value(node.right, names)
-        if all(type(one) in (int, float) for one in (left, right)) and (right or left is None):
+        divides = isinstance(node.op, (ast.Div, ast.FloorDiv))
+        numbers = all(type(one) in (int, float) for one in (left, right))
+        if numbers and not (divides and right == 0):
             return _ARITHMETIC[type(node.op)](left, right)
     return UNREAD

@@ -21,6 +21,7 @@ from lightvit_bench.leaderboard.tasks import TASKS
 HEADER = "# made by tools/leaderboard.py build; do not edit\n"
 FOLDERS = ("ade20k", "camvid", "coco", "lasot", "pretrain")  # of configs/, in this order
 
+_ROOT = Path(__file__).resolve().parents[2]
 _INDEX = "model-index.yml"
 # Our task and metric -> the model index's task and metric.
 _METRICS = {
@@ -80,7 +81,7 @@ _ARCHITECTURES = (
 )
 
 
-def metafiles(rows: Iterable[Row], root: Path) -> dict[str, str]:
+def metafiles(rows: Iterable[Row], root: Path = _ROOT) -> dict[str, str]:
     """The texts of all metafiles and of `model-index.yml`, by path below the project's folder.
 
     Args:
@@ -89,18 +90,16 @@ def metafiles(rows: Iterable[Row], root: Path) -> dict[str, str]:
 
     Raises:
         MissingDataError: there are no configs below `root`.
-        BadDataError: a row names a config that is not there, or scores without a name here.
+        BadDataError: a published row names a config that is not there (one of a record may be
+            gone since), or scores have no name in the index.
     """
     named: dict[str, list[Row]] = {}
     for row in rows:
         if row.config and row.origin != "demo" and (row.task, TASKS[row.task].main.key) in _METRICS:
             named.setdefault(row.config, []).append(row)
-    for config, of_it in named.items():
-        parts = Path(config).parts
-        ours = parts[0] == "configs" and len(parts) == 3 and parts[1] in FOLDERS
-        if ours and not (root / config).is_file():
-            do = "name one that is there, or none."
-            raise BadDataError("no such config.", row=of_it[0].key, config=config, do=do)
+            if row.origin == "published" and not (root / row.config).is_file():
+                do = "name one that is there, or none."
+                raise BadDataError("no such config.", row=row.key, config=row.config, do=do)
     texts = {}
     for folder in FOLDERS:
         paths = sorted((root / "configs" / folder).glob("*.py"))
@@ -120,7 +119,7 @@ def _metafile(folder: str, paths: Sequence[Path], named: dict[str, list[Row]]) -
         name, paper = next((n, p) for part, n, p in _COLLECTIONS if part in path.stem)
         name = f"{name}_{folder}"  # two metafiles have no collection in common
         data = {"Training Data": ", ".join(_DATA[folder])}
-        collection = {"Name": name, "Metadata": data, "Paper": paper, "README": "docs/results.md"}
+        collection = {"Name": name, "Metadata": data, "Paper": paper, "README": "README.md"}
         collections[name] = {key: value for key, value in collection.items() if value}
         config = f"configs/{folder}/{path.name}"
         models.append(_model(folder, name, config, path, named.get(config, [])))

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from lightvit_bench.errors import printable
 from lightvit_bench.leaderboard.boards import Board
 from lightvit_bench.leaderboard.page_data import page_data
 from lightvit_bench.leaderboard.rows import Row
@@ -43,8 +44,8 @@ def page_html(boards: Sequence[Board], *, title: str = TITLE, made: str = "") ->
     )
     parts = {
         "policy": policy,
-        "title": html.escape(title),
-        "made": f"<p>{html.escape(made)}</p>" if made else "",
+        "title": _text(title),
+        "made": f"<p>{_text(made)}</p>" if made else "",
         "noscript": "\n".join(_plain_tables(boards)),
         "data": page_data(boards),
         **{"css": css, "js": js},
@@ -67,9 +68,9 @@ def _plain_tables(boards: Sequence[Board]) -> list[str]:
         metric = board.task.main
         unit = f" ({metric.unit})" if metric.unit else ""
         lines.append('<div class="rows"><table>')
-        lines.append(f"<caption>{html.escape(' · '.join(filter(None, about)))}</caption>")
+        lines.append(f"<caption>{_text(' · '.join(filter(None, about)))}</caption>")
         lines.append("<thead><tr><th>#</th><th>Model</th>")
-        lines.append(f"<th>{html.escape(metric.title + unit)}</th><th>From</th></tr></thead>")
+        lines.append(f"<th>{_text(metric.title + unit)}</th><th>From</th></tr></thead>")
         lines.append("<tbody>")
         lines += [_plain_row(row, rank, metric.key, metric.decimals) for row, rank in rows]
         lines.append("</tbody></table></div>")
@@ -91,7 +92,11 @@ def _plain_row(row: Row, rank: int | None, key: str, decimals: int) -> str:
     name = " · ".join(filter(None, [row.model, row.variant]))
     about = " ".join(filter(None, [row.source or ", ".join(row.records), *row.remarks]))
     cells = ["–" if rank is None else str(rank), name, shown, about]
-    return f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
+    return f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>"
+
+
+def _text(text: str) -> str:
+    return html.escape(printable(text))
 
 
 @cache

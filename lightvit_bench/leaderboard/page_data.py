@@ -52,7 +52,7 @@ def board_names(boards: Sequence[Board]) -> list[str]:
     names: list[str] = []
     for board in boards:
         task, dataset, split, protocol, origin, place = board.key
-        parts = [task, dataset, "" if protocol.startswith(split) else split, protocol, origin]
+        parts = [task, dataset, "" if split in protocol else split, protocol, origin]
         name = "/".join(re.sub(r"[^\w.@-]+", "-", part) for part in (*parts, place) if part)
         while name in names:
             name += "-"

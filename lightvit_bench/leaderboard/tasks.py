@@ -124,6 +124,8 @@ TASKS: dict[str, Task] = {
             (
                 Metric("sort_ms", "sorting", "ms", higher=False, decimals=0),
                 Metric("filter_ms", "filtering", "ms", higher=False, decimals=0),
+                Metric("search_ms", "searching", "ms", higher=False, decimals=0),
+                Metric("details_ms", "a row's details", "ms", higher=False, decimals=0),
                 Metric("load_ms", "loading", "ms", higher=False, decimals=0),
             ),
         ),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from lightvit_bench.bench.parts import Curve, ModelSize, Recipe
 from lightvit_bench.leaderboard.rows import NOT_NAMED, Row, Score, Speed
 
-HOSTILE = "</script><img src=x onerror='window.hacked=1'><!-- {{js}} & \u2028 \ud800"
+LINE = "</script><img src=x onerror='window.hacked=1'><!-- {{js}} &"
+HOSTILE = f"{LINE} \u2028"  # which a record would refuse; the page need not rely on it
 _ADE = dict(task="segmentation", dataset="ADE20K", split="val", protocol="ade20k-val@single-scale")
 _LASOT = dict(
     task="tracking", dataset="LaSOT", split="test", protocol="lasot-ope-test280@as-published"
@@ -48,7 +49,7 @@ def page_rows() -> list[Row]:
             source=HOSTILE,
             url="javascript:window.hacked=2",
             remarks=(HOSTILE, "decoders differ"),
-            recipe=Recipe(HOSTILE, head=HOSTILE),
+            recipe=Recipe(LINE, head=LINE),
             size=ModelSize(9 * million),
         ),
         Row(

@@ -87,8 +87,9 @@ def test_a_change_anywhere_is_stale(project):
     sources = build.Sources.of(project)
     files = build.project_files(project, sources)
     assert set(build.stale(project, files)) == set(files) - {
-        path for path in files if path.name in ("metafile.yml", "model-index.yml")
-        and (project / path).exists()
+        path
+        for path in files
+        if path.name in ("metafile.yml", "model-index.yml") and (project / path).exists()
     }
     build.write(project, files)
     assert not build.stale(project, build.project_files(project, sources))
@@ -125,7 +126,6 @@ def test_the_page_and_table_alone_go_elsewhere(call, project, tmp_path):
     assert str(out / "index.html") in told
 
 
-
 @pytest.mark.parametrize(
     ("spoil", "needles"),
     [
@@ -155,7 +155,9 @@ def test_two_records_of_one_run_are_named(call, project):
 
 
 def test_records_of_a_suite_are_found_below_their_folder(call, project):
-    write_record(record(run="6f" * 16, seed=1, values={"auc": 64.25}), project / "s/a/seed-1/records")
+    write_record(
+        record(run="6f" * 16, seed=1, values={"auc": 64.25}), project / "s/a/seed-1/records"
+    )
     folders = (project / "records", project / "s", project / "s")
     code, told = call("build", "--records", *folders, "--out", project / "out")
     assert code == 0, told

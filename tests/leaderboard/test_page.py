@@ -14,9 +14,12 @@ import pytest
 from page_rows import HOSTILE, page_rows, published
 
 import lightvit_bench.leaderboard.page as page
-from lightvit_bench.errors import BadDataError
+from lightvit_bench.errors import BadDataError, MissingDataError
+from lightvit_bench.leaderboard import browser
 from lightvit_bench.leaderboard.boards import boards_of
+from lightvit_bench.leaderboard.measured import rows_of
 from lightvit_bench.leaderboard.page_data import board_names, escaped_json, page_data
+from lightvit_bench.leaderboard.page_speed import lines, made_up_rows, page_record
 
 ASSETS = Path(page.__file__).parent / "assets"
 
@@ -31,7 +34,9 @@ def embedded(text: str) -> dict:
 
 
 def test_nothing_is_loaded_from_elsewhere(text):
-    assert not re.search(r"\bsrc=|@import|url\(|\bfetch\(|XMLHttpRequest|WebSocket", text_less(text))
+    assert not re.search(
+        r"\bsrc=|@import|url\(|\bfetch\(|XMLHttpRequest|WebSocket", text_less(text)
+    )
     assert re.findall(r'<link[^>]*href="([^"]*)"', text) == ["data:,"]
     assert "default-src 'none'" in text
 
@@ -58,8 +63,13 @@ def test_text_of_a_row_ends_no_element_and_is_no_template(text):
     evil = next(row for row in rows if row["key"] == "evil")
     assert evil["model"] == HOSTILE
     assert "<img" not in text
-    text.encode("utf-8")  # a lone surrogate would not be
     assert "from &lt;two&gt; records" in text
+
+
+def test_a_lone_surrogate_leaves_the_page_writable():
+    made = page.page_html(boards_of([published("a", 1.0, model="x\ud800")]))
+    assert embedded(made)["boards"][0]["rows"][0]["model"] == "x\ud800"
+    made.encode("utf-8")
 
 
 def test_json_is_escaped_and_the_same():
@@ -77,7 +87,7 @@ def test_rows_keep_board_rank_score_and_counts(text):
     assert list(boards) == [
         "segmentation/ADE20K/ade20k-val@single-scale/measured",
         "segmentation/ADE20K/ade20k-val@single-scale/published",
-        "tracking/LaSOT/lasot-ope-test280@as-published/published".replace("LaSOT/", "LaSOT/test/"),
+        "tracking/LaSOT/lasot-ope-test280@as-published/published",
         "tracking-latency/bag/measured/A-CPU-2-cores",
     ]
     measured, others = list(boards.values())[:2]
@@ -141,3 +151,35 @@ def test_scripts_stay_small():
         assert len(script.splitlines()) <= 400, name
         assert max(map(len, script.splitlines())) <= 110, name
         assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", script)
+
+
+def test_what_is_missing_of_the_browser_is_said(monkeypatch):
+    monkeypatch.setattr(browser.shutil, "which", lambda name: None)
+    assert browser.missing().startswith("chromium and chromedriver")
+    assert "apt install chromium chromium-driver" in browser.missing()
+    with pytest.raises(MissingDataError, match="no browser"), browser.headless():
+        pass
+
+
+def test_made_up_rows_are_the_same_each_time_and_make_a_page():
+    rows = made_up_rows(300)
+    assert rows == made_up_rows(300) != made_up_rows(300, seed=1)
+    data = embedded(page.page_html(boards_of(rows)))
+    assert sum(len(board["rows"]) for board in data["boards"]) == 300
+    assert {board["origin"] for board in data["boards"]} == {"measured", "published", "demo"}
+
+
+def test_the_pages_speed_becomes_a_row():
+    found = {
+        "load_ms": [300.0, 310.0, 305.0],
+        "sort_ms": [30.0, 20.0, 40.0],
+        "filter_ms": [1.0] * 3,
+    }
+    record = page_record(found, 10_000, "Chromium 1", 6.0, argv=["tools/bench_page.py"])
+    assert record.values["sort_ms"] == {"median": 30.0, "least": 20.0, "most": 40.0}
+    (row,) = rows_of([record])
+    assert row.dataset == "10,000 made-up rows" and row.origin == "measured"
+    assert {key: score.mean for key, score in row.scores.items()} == {
+        "sort_ms": 30.0, "filter_ms": 1.0, "load_ms": 305.0,
+    }  # fmt: skip
+    assert lines(found)[1].split() == ["load", "305.0", "300.0", "310.0"]

@@ -103,7 +103,7 @@ function showCount() {
     ? `No row of ${number(all)} fits.`
     : `${view.shown.length < all ? `${number(view.shown.length)} of ` : ''}${plural(all, 'row')} in `
       + plural(boards, 'table');
-  byId('reset').hidden = stateToHash({ ...state, row: '', chart: '', x: '', y: '', all: new Set() }) === '';
+  byId('reset').hidden = stateToHash({ ...state, row: '', chart: '', x: '', y: '', all: new Map() }) === '';
 }
 
 /** Open or close the details as the state says. */
@@ -135,9 +135,13 @@ function sortBy(board, column) {
   changeBoard(board, { sort });
 }
 
-function showAll(board) {
-  const all = new Set(state.all);
-  if (!all.delete(board.id)) all.add(board.id);
+/** More rows of a table; where all are shown, the first ones again. */
+function showMore(board) {
+  const all = new Map(state.all);
+  const rows = view.shown.filter((row) => row.board === board).length;
+  const shown = all.get(board.id) || FIRST_ROWS;
+  if (shown < rows) all.set(board.id, shown + MORE_ROWS);
+  else all.delete(board.id);
   changeBoard(board, { all });
 }
 
@@ -230,7 +234,7 @@ const TITLE = document.title;
 if (innerWidth < 700) byId('guide').open = false; // a phone's screen is short; one tap opens it
 setUpTheme();
 setUpControls();
-const tables = buildBoards(data, sortBy, showAll);
+const tables = buildBoards(data, sortBy, showMore);
 for (const id of ['filters', 'chart']) byId(id).hidden = false;
 byId('facts').append(facts());
 show(Object.keys(state));

@@ -1,7 +1,7 @@
 // ---- state.js: what is looked at, in the address bar --------------------------------------------
 
 /** What the page shows before anybody chose. `sort`: board -> [column, 'up' | 'down']; `all`:
- * boards shown whole. */
+ * board -> how many rows of it, where somebody asked for more than the first. */
 const DEFAULTS = {
   task: '', data: '', origin: '', protocol: '', pre: '', head: '',
   budget: '', of: 'backbone', unknown: '', q: '',
@@ -9,7 +9,7 @@ const DEFAULTS = {
 };
 
 function freshState() {
-  return { ...DEFAULTS, sort: new Map(), all: new Set() };
+  return { ...DEFAULTS, sort: new Map(), all: new Map() };
 }
 
 /** As in a query, but with "/" and "@" left readable. */
@@ -25,7 +25,7 @@ function stateToHash(state) {
   for (const [board, [column, direction]] of state.sort) {
     parts.push(`sort=${encode(board)}~${encode(column)}~${direction}`);
   }
-  for (const board of state.all) parts.push(`all=${encode(board)}`);
+  for (const [board, count] of state.all) parts.push(`all=${encode(board)}~${count}`);
   return parts.length ? `#${parts.join('&')}` : '';
 }
 
@@ -45,7 +45,8 @@ function stateFromHash(hash) {
       const [board, column, direction] = value.split('~');
       if (direction === 'up' || direction === 'down') state.sort.set(board, [column, direction]);
     } else if (name === 'all') {
-      state.all.add(value);
+      const [board, count] = value.split('~');
+      if (Number(count) > 0) state.all.set(board, Number(count));
     } else if (Object.prototype.hasOwnProperty.call(DEFAULTS, name)) {
       state[name] = value;
     }

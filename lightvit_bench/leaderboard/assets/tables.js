@@ -1,16 +1,18 @@
 // ---- tables.js: one table a board ---------------------------------------------------------------
 
-const FIRST_ROWS = 50; // of a board, until somebody asks for all
+const FIRST_ROWS = 50; // of a board, until somebody asks for more
+const MORE_ROWS = 500; // at a time: a table of 10,000 takes a browser seconds
 const SLICE_MS = 12; // of work, then the browser may paint and listen
 
 /** The columns that a board's rows fill: { id, title, first: direction of the first click }. */
 function columnsOf(board) {
   const some = (test) => board.rows.some(test);
   const columns = [{ id: 'rank', title: '#' }, { id: 'model', title: 'Model', first: 'up' }];
-  if (some((row) => row.recipe.pretraining)) {
-    columns.push({ id: 'pre', title: 'Pre-training', first: 'up', cell: preCell });
-  }
-  if (some((row) => row.recipe.head)) {
+  const heads = some((row) => row.recipe.head);
+  if (some((row) => row.recipe.pretraining || row.recipe.fine_tuning)) {
+    const title = heads ? 'Pre-training, head' : 'Pre-training';
+    columns.push({ id: 'pre', title, first: 'up', cell: preCell });
+  } else if (heads) {
     columns.push({ id: 'head', title: 'Head', first: 'up', cell: (row) => row.recipe.head });
   }
   if (some((row) => row.setup)) {
@@ -48,8 +50,9 @@ function columnsOf(board) {
 const small = (...text) => el('small', {}, ...text);
 
 function preCell(row) {
-  const { pretraining, fine_tuning: tuned } = row.recipe;
-  return pretraining ? [pretraining, tuned ? small(`then ${tuned}`) : null] : null;
+  const { pretraining, fine_tuning: tuned, head } = row.recipe;
+  if (!pretraining && !tuned && !head) return null;
+  return [pretraining || '–', tuned ? small(`then ${tuned}`) : null, head ? small(head) : null];
 }
 
 function scoreCell(row, metric) {
@@ -66,7 +69,8 @@ function scoreCell(row, metric) {
 function macsCell(row) {
   const { macs: all, backbone_macs: part, input } = row.size;
   if (!all && !part) return null;
-  return [macs(all || part), small(`${all ? '' : 'backbone, '}${input}`)];
+  const at = input === NOT_STATED ? 'input not stated' : input;
+  return [macs(all || part), small(all ? at : `backbone, ${at}`)];
 }
 
 function speedCell(row) {
@@ -148,7 +152,7 @@ function buildBoards(data, onSort, onAll) {
       board.from ? el('span', {}, board.from) : null);
     const shared = board.remarks.length
       ? el('details', { class: 'remark shared' },
-        el('summary', {}, `${plural(board.remarks.length, 'remark')} on all rows: ${board.remarks[0]}`),
+        el('summary', {}, plural(board.remarks.length, 'remark'), ' on all rows: ', board.remarks[0]),
         el('ul', {}, board.remarks.slice(1).map((text) => el('li', {}, text))))
       : null;
     const table = el('table', { role: 'table' },
@@ -181,17 +185,17 @@ function fillBoard(made, rows, state, hrefOf) {
   const sort = state.sort.get(board.id);
   const known = sort && columns.some((column) => column.id === sort[0] && column.first);
   const ordered = known ? sortRows(rows, ...sort) : rows;
-  const whole = state.all.has(board.id);
-  const some = whole ? ordered : ordered.slice(0, FIRST_ROWS);
+  const some = ordered.slice(0, state.all.get(board.id) || FIRST_ROWS);
   body.replaceChildren(...some.map((row) => rowElement(row, columns, hrefOf(row))));
   markSort(made, known ? sort : null);
   shown.textContent = rows.length === board.rows.length
     ? plural(rows.length, 'row')
     : `${number(rows.length)} of ${plural(board.rows.length, 'row')}`;
   all.hidden = rows.length <= FIRST_ROWS;
-  all.textContent = whole
-    ? `Show the first ${FIRST_ROWS} alone`
-    : `Show all ${number(rows.length)} rows (${FIRST_ROWS} are shown)`;
+  const left = rows.length - some.length;
+  const more = left > MORE_ROWS ? `Show ${MORE_ROWS} more rows` : `Show all ${number(rows.length)} rows`;
+  const fewer = `Show the first ${FIRST_ROWS} alone`;
+  all.textContent = left ? `${more} (${number(some.length)} are shown)` : fewer;
   root.removeAttribute('aria-busy');
 }
 
