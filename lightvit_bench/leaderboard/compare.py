@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Union
 
 from lightvit_bench.bench.record import RunRecord, read_record, read_records
 from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError, near_matches
@@ -28,10 +29,10 @@ EXCEEDS = "exceeds the spread"
 WITHIN = "within the spread"
 UNKNOWN = "cannot be told"
 CONFIDENCE = 0.95
+Rows = Union[Sequence[Row], Callable[[], Sequence[Row]]]
 _BOARD = ("task", "data set", "split", "protocol", "origin", "machine")
 _ORIGIN = _BOARD.index("origin")
-# The authors' own, of ImageNet top-1 (MAE-Lite, its paper on lightweight ViTs).
-_IMAGENET = "the authors of MAE-Lite give +-0.3 as their own noise on ImageNet"
+_IMAGENET = "spread to know: MAE-Lite's own ImageNet figures moved +-0.3 between its releases"
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,18 @@ class Comparison:
     only_b: tuple[Row, ...] = ()
 
 
-def compare(a: str | os.PathLike, b: str | os.PathLike, rows: Sequence[Row] = ()) -> Comparison:
+def compare_lines(a: str | os.PathLike, b: str | os.PathLike, rows: Rows = ()) -> list[str]:
+    """What tools/leaderboard.py compare prints; arguments and errors as of `compare`."""
+    return lines_of(compare(a, b, rows))
+
+
+def compare(a: str | os.PathLike, b: str | os.PathLike, rows: Rows = ()) -> Comparison:
     """Compare two sides.
 
     Args:
         a, b: a record's file, a folder of records (or of a suite, of one of its runs), or a row's
             key or model.
-        rows: that keys and models are looked up in.
+        rows: that keys and models are looked up in, or what gives them if one is to be.
 
     Raises:
         MissingDataError: there is no such file, folder, key or model.
@@ -97,7 +103,7 @@ def compare(a: str | os.PathLike, b: str | os.PathLike, rows: Sequence[Row] = ()
     return compare_rows(rows_named(a, rows), rows_named(b, rows))
 
 
-def rows_named(name: str | os.PathLike, rows: Sequence[Row]) -> list[Row]:
+def rows_named(name: str | os.PathLike, rows: Rows) -> list[Row]:
     """The rows of a file, a folder, a key or a model; raises as `compare`."""
     path = Path(name)
     if path.is_file():
@@ -105,6 +111,7 @@ def rows_named(name: str | os.PathLike, rows: Sequence[Row]) -> list[Row]:
     if path.is_dir():
         return rows_of(_records_below(path))
     text = str(name)
+    rows = rows() if callable(rows) else rows
     if found := [row for row in rows if row.key == text]:
         return found
     if found := [row for row in rows if row.model.lower() == text.lower()]:
@@ -286,8 +293,8 @@ def _in_units(value: float, score: Score, side: str) -> str:
 # --------------------------------------------------------------------------------------- for people
 
 
-def compare_lines(comparison: Comparison) -> list[str]:
-    """What tools/leaderboard.py compare prints."""
+def lines_of(comparison: Comparison) -> list[str]:
+    """A comparison for people: a table for each pair."""
     lines: list[str] = []
     for pair in comparison.pairs:
         lines += [*([""] if lines else []), *_pair_lines(pair)]
@@ -312,7 +319,7 @@ def _pair_lines(pair: Pair) -> list[str]:
     cells = []
     for one in pair.differences:
         digits = one.metric.decimals + 1
-        scores = [shown(score, one.metric) for score in (one.a, one.b)]
+        scores = [_score(pair.a, one.a, one.metric), _score(pair.b, one.b, one.metric)]
         interval = "-"
         if one.interval:
             interval = " to ".join(f"{end:+.{digits}f}" for end in one.interval)
@@ -328,6 +335,12 @@ def _pair_lines(pair: Pair) -> list[str]:
     if pair.a.task == "classification" and pair.a.dataset == "ImageNet-1K":
         lines.append(f"  {_IMAGENET}")
     return lines
+
+
+def _score(row: Row, score: Score, metric: Metric) -> str:
+    """A score; of a published one nobody says how many runs it is of."""
+    text = shown(score, metric)
+    return text.partition(" (")[0] if row.origin == "published" and score.std is None else text
 
 
 def _padded(lines: Sequence[str]) -> list[str]:

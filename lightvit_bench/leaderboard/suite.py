@@ -6,7 +6,7 @@
 Each run with one seed is a cell with a folder of its own (`suite_cells`). A cell counts when its
 test has ended well and its records can be read; anything less is done again from the newest
 checkpoint. A cell that was asked for otherwise (another config, option, checkpoint) is refused, or
-with `anew` set aside under another name: nothing is deleted.
+with `anew`, or where it holds logs alone, set aside under another name: nothing is deleted.
 """
 
 from __future__ import annotations
@@ -113,13 +113,17 @@ class SuiteOutcome:
         return lines
 
 
+def _print(line: str) -> None:
+    print(line, flush=True)  # hours lie between two lines
+
+
 def run_suite(
     path: str | os.PathLike,
     out: str | os.PathLike | None = None,
     only: Sequence[str] = (),
     dry_run: bool = False,
     anew: bool = False,
-    report: Callable[[str], None] = print,
+    report: Callable[[str], None] = _print,
     tools: str | os.PathLike = TOOLS,
 ) -> SuiteOutcome:
     """Run what is missing of a suite; one cell that fails does not stop the others.
@@ -130,7 +134,7 @@ def run_suite(
         dry_run: only say what there is and what would be done.
         anew: set cells aside that were asked for otherwise, and run them again; they are refused
             else.
-        report: takes a line on each step.
+        report: takes a line on each step, then those of the result.
         tools: folder of train.py and test.py.
 
     Raises:
@@ -153,9 +157,14 @@ def run_suite(
     ]
     job = _Job(Path(tools), anew, dry_run, -1)
     if dry_run:
-        return SuiteOutcome(suite, folder, _each(cells, job, report))
-    with locked(folder) as lock, ending_signals():
-        return SuiteOutcome(suite, folder, _each(cells, replace(job, lock=lock), report))
+        results = _each(cells, job, report)
+    else:
+        with locked(folder) as lock, ending_signals():
+            results = _each(cells, replace(job, lock=lock), report)
+    outcome = SuiteOutcome(suite, folder, results)
+    for line in ("", *outcome.lines()):
+        report(line)
+    return outcome
 
 
 @dataclass(frozen=True)
@@ -166,7 +175,9 @@ class _Job:
     lock: int
 
 
-def _each(cells: Sequence[Cell], job: _Job, report: Callable[[str], None]) -> tuple:
+def _each(
+    cells: Sequence[Cell], job: _Job, report: Callable[[str], None]
+) -> tuple[CellResult, ...]:
     results = []
     for number, cell in enumerate(cells, 1):
         start = f"[{number}/{len(cells)}] {cell.name}: "
@@ -189,7 +200,7 @@ def _settle(cell: Cell, job: _Job, say: Callable[[str], None]) -> CellResult:
     except UserError as error:
         state, differs = None, str(error).splitlines()
     if differs:
-        if not job.anew:
+        if not job.anew and not (state and _is_bare(cell, state)):
             told = ("what is there was asked for otherwise", *differs, f"folder: {cell.folder}")
             do = "do: --anew sets it aside and runs it again; or another folder, --out"
             return CellResult(cell, REFUSED, (*told, do))
@@ -207,6 +218,12 @@ def _settle(cell: Cell, job: _Job, say: Callable[[str], None]) -> CellResult:
         state = replace(state, step=TRAINED if state.checkpoint else BEGUN, records=())
     write_state(cell, state)
     return _run(cell, state, job, say)
+
+
+def _is_bare(cell: Cell, state: State) -> bool:
+    """Whether a cell has only begun: a failure has left nothing but logs."""
+    kept = newest_checkpoint(cell.work) or any(cell.records.glob("*.json"))
+    return state.step == BEGUN and not kept
 
 
 def set_aside_old(cell: Cell) -> Path:
@@ -228,6 +245,8 @@ def _run(cell: Cell, state: State, job: _Job, say: Callable[[str], None]) -> Cel
             state, step=TRAINED, checkpoint=newest.name, checkpoint_sha256=sha256_of(newest)
         )
         write_state(cell, state)
+        if cell.predictions.exists():  # another checkpoint's
+            say(f"predictions set aside: {set_aside(cell.predictions, 'old')}")
     if cell.records.exists():  # of a test that did not end: which of them count nobody knows
         say(
             f"records of a test that did not end set aside: {set_aside(cell.records, 'unfinished')}"
@@ -274,7 +293,7 @@ def _test_command(cell: Cell, state: State, tools: Path) -> list[str]:
     return [
         *(sys.executable, str(tools / "test.py"), str(run.config), str(checkpoint)),
         *("--work-dir", str(cell.folder / "test"), "--record", str(cell.records)),
-        *("--out", str(cell.folder / "predictions"), *run.test_arguments),
+        *("--out", str(cell.predictions), *run.test_arguments),
         *("--cfg-options", *run.options, *run.test_options, f"randomness.seed={cell.seed}"),
     ]
 

@@ -50,6 +50,10 @@ class Cell:
         return self.folder / "records"
 
     @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions"
+
+    @property
     def work(self) -> Path:
         """The work folder of its training."""
         return self.folder / "train"

@@ -42,13 +42,7 @@ def result_lines(results: Sequence[RunResult]) -> list[str]:
         for row in rows:
             label = one.name if len(rows) == 1 else f"{one.name}: {about(row)}"
             found.setdefault(row.task, []).append((label, seeds, row))
-        for record in one.records:
-            if not record.complete:
-                seed = "" if record.seed is None else f", seed {record.seed}"
-                notes.append(
-                    f"{one.name}{seed}: incomplete, {record.evaluated:,} of {record.expected:,} "
-                    "evaluated; not averaged"
-                )
+        notes += [_incomplete(one.name, record) for record in one.records if not record.complete]
     lines: list[str] = []
     for task, rows in found.items():
         metrics = [m for m in TASKS[task].metrics if any(m.key in row.scores for *_, row in rows)]
@@ -65,6 +59,19 @@ def result_lines(results: Sequence[RunResult]) -> list[str]:
     if found:
         lines.append("mean +- sample standard deviation (runs)")
     return lines + notes
+
+
+def _incomplete(name: str, record: RunRecord) -> str:
+    """A line on a run that does not cover its data set, with its figures."""
+    seed = "" if record.seed is None else f", seed {record.seed}"
+    (row,) = rows_of([record])
+    found = [
+        f"{titled(metric)} {row.scores[metric.key].mean:.{metric.decimals + 1}f}"
+        for metric in TASKS[row.task].metrics
+        if metric.key in row.scores
+    ]
+    counts = f"{record.evaluated:,} of {record.expected:,} evaluated"
+    return f"{name}{seed}: incomplete, {counts}, not averaged: {', '.join(found)}"
 
 
 def titled(metric: Metric) -> str:

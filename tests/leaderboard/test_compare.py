@@ -17,6 +17,7 @@ from lightvit_bench.leaderboard.compare import (
     compare,
     compare_lines,
     compare_rows,
+    lines_of,
     welch_interval,
 )
 from lightvit_bench.leaderboard.measured import rows_of
@@ -94,7 +95,7 @@ def test_less_is_better_of_times():
     )
     found = only(compare_rows([a], [b]))
     assert (found.value, found.better, found.verdict) == (-10.0, "A", EXCEEDS)
-    assert "A better, exceeds the spread" in "\n".join(compare_lines(compare_rows([a], [b])))
+    assert "A better, exceeds the spread" in "\n".join(lines_of(compare_rows([a], [b])))
 
 
 def test_one_run_tells_nothing_however_far_it_is():
@@ -103,16 +104,19 @@ def test_one_run_tells_nothing_however_far_it_is():
     found = only(compare_rows([scored("a", 31.0)], [scored("b", 30.0, 0.5, 3)]))
     assert found.verdict == f"{UNKNOWN} (one run)"
     assert found.told == "the difference is 2.0 standard deviations of B's runs"
+    found = only(compare_rows([scored("a", 31.0, 0.5, 3)], [scored("b", 30.0, 0.5, 1)]))
+    assert found.verdict == f"{UNKNOWN} (one run)", "a deviation of nobody knows how many runs"
 
 
 def test_a_published_figure_without_spread_is_shown_beside_and_not_ranked():
     theirs = scored("b", 42.8, origin="published", source="a paper, table 1", remarks=("labels",))
     comparison = compare_rows([scored("a", 39.0, 0.4, 3)], [theirs])
     assert only(comparison).verdict == f"{UNKNOWN} (published without the spread of its runs)"
-    text = "\n".join(compare_lines(comparison))
+    text = "\n".join(lines_of(comparison))
     for needle in ("not ranked: origins differ", "a paper, table 1", "labels", "9.5 standard"):
         assert needle in text
     assert "better" not in text and "+-0.3" not in text
+    assert "39.00 +- 0.40 (3)  42.80  -3.80" in text, "nobody says of how many runs"
     assert not comparison.pairs[0].ranked
 
 
@@ -122,14 +126,14 @@ def test_the_noise_on_imagenet_is_told():
             source="paper")
         for m, x in (("a", 78.0), ("b", 78.1))
     )  # fmt: skip
-    assert "+-0.3" in "\n".join(compare_lines(compare_rows([a], [b])))
+    assert "+-0.3" in "\n".join(lines_of(compare_rows([a], [b])))
 
 
 def test_an_incomplete_run_is_not_judged():
     part = scored("b", 60.0, 0.1, 3, expected=233, evaluated=230)
     comparison = compare_rows([scored("a", 30.0, 0.1, 3)], [part])
     assert only(comparison).verdict == f"{UNKNOWN} (incomplete run)"
-    assert "incomplete: 230 of 233 evaluated" in "\n".join(compare_lines(comparison))
+    assert "incomplete: 230 of 233 evaluated" in "\n".join(lines_of(comparison))
 
 
 def test_runs_without_any_deviation_are_pointed_at():
@@ -167,7 +171,7 @@ def test_shared_boards_are_compared_and_others_named():
     theirs = [scored("b", 31.0), scored("b", 41.0, dataset="Cityscapes", key="measured/b-city")]
     comparison = compare_rows(ours, theirs)
     assert only(comparison).value == -1.0
-    text = "\n".join(compare_lines(comparison))
+    text = "\n".join(lines_of(comparison))
     assert "only in A: a (measured/a-ade)" in text and "only in B: b (measured/b-city)" in text
 
 
@@ -228,6 +232,9 @@ def test_files_folders_suites_keys_and_models(tmp_path, monkeypatch):
 
     rows = rows_of([record("Tiny", 30.0), record("small", 31.0)])
     assert only(compare("tiny", rows[1].key, rows)).value == -1.0
+    text = "\n".join(compare_lines("tiny", "small", lambda: rows))
+    assert "mIoU (%)  30.00 (1)  31.00 (1)  -1.00" in text and text.endswith("(one run)")
+    compare_lines(file, tmp_path / "suite/b/seed-2/records", lambda: 1 / 0)  # needs no rows
     with pytest.raises(MissingDataError, match="no key or model of a row") as caught:
         compare("tiyn", "small", rows)
     assert "Tiny" in str(caught.value)
@@ -239,7 +246,7 @@ def test_files_folders_suites_keys_and_models(tmp_path, monkeypatch):
 def test_the_lines_show_means_spreads_and_the_verdict():
     a = of_values("a", [30.1, 30.5, 29.8], seeds=(0, 1, 2))
     b = of_values("b", [33.0, 33.4, 32.7], seeds=(0, 1, 2))
-    lines = compare_lines(compare_rows([a], [b]))
+    lines = lines_of(compare_rows([a], [b]))
     assert lines[0] == "Semantic segmentation, CamVid, test, p@single-scale"
     assert lines[1] == "  A  a (measured, seeds 0 1 2)  measured/a"
     assert lines[-2].split() == "metric A B A - B 95% interval verdict".split()

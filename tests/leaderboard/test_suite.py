@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lightvit_bench.bench.provenance import sha256_of
 from lightvit_bench.bench.record import read_record
 from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError
 from lightvit_bench.leaderboard.suite import run_suite
@@ -66,7 +67,7 @@ from lightvit_bench.bench.record import RunRecord, write_record
 called("test")
 checkpoint = Path(ARGUMENTS[1])
 assert checkpoint.is_file(), checkpoint
-after("--out")
+Path(after("--out")).mkdir(exist_ok=True)
 if told("test_writes_none"):
     sys.exit()
 score = float(OPTIONS.get("score", 30)) + SEED
@@ -343,6 +344,8 @@ def test_a_damaged_record_or_checkpoint_is_made_again(place):
         file.unlink()
     (place / "out/net/seed-0/train/iter_2.pth").unlink()
     assert states(run(place, path)[0]) == ["done"] and calls(place) == ["train 0", "test 0"]
+    aside = place / "out/net/seed-0/predictions.old-1"
+    assert aside.is_dir(), "a tracker's test would go on in the folder of another checkpoint"
 
 
 def test_an_incomplete_run_is_shown_and_not_averaged(place):
@@ -350,7 +353,11 @@ def test_an_incomplete_run_is_shown_and_not_averaged(place):
     outcome, _ = run(place, suite(place, seeds=[0, 1, 2]))
     text = "\n".join(outcome.lines())
     assert "31.00 +- 1.41 (2)" in text, "of seeds 0 and 2"
-    assert "seed 1: incomplete, 3 of 4 evaluated; not averaged" in text
+    assert "net, seed 1: incomplete, 3 of 4 evaluated, not averaged: mIoU (%) 31.00" in text
+    trouble(place, "test_is_incomplete", 0)
+    outcome, _ = run(place, suite(place, seeds=[0]), out=place / "another")
+    (line,) = outcome.lines()
+    assert line.startswith("net, seed 0: incomplete"), "there is no mean of nothing"
 
 
 def test_a_checkpoint_is_tested_as_it_is_and_a_command_gets_its_seed(place):
@@ -417,6 +424,19 @@ def test_a_cell_that_was_asked_otherwise_is_refused_and_nothing_is_lost(place):
     assert [file.read_bytes() for file in sorted(aside.rglob("*.json"))] == old
     assert any("seed-0.old-1" in line for line in said)
     assert states(run(place, path, anew=True)[0]) == ["done before"]
+
+
+def test_what_failed_before_it_had_anything_may_be_mended(place):
+    trouble(place, "test_fails", 0)
+    wrong = {**GIVEN, "test_options": ["scoer=3"]}
+    trouble(place, "test_writes_none", 0)
+    assert states(run(place, suite(place, wrong))[0]) == ["failed"]
+    (place / "tools/test_writes_none").unlink()
+    assert states(run(place, suite(place, GIVEN))[0]) == ["failed"], "run, and failed otherwise"
+    assert list((place / "out/net/seed-0/records").glob("*.json"))
+    (place / "tools/test_fails").unlink()
+    assert states(run(place, suite(place, wrong))[0]) == ["refused"], "there is a record to lose"
+    assert states(run(place, suite(place, GIVEN))[0]) == ["done"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format_version": 1}', '{"format_version": 9}'])
@@ -517,3 +537,21 @@ def test_a_lock_is_let_go_of(tmp_path):
         with locked(tmp_path / "new"), pytest.raises(ConfigError):
             with locked(tmp_path / "new"):
                 pass
+
+
+@pytest.mark.slow
+def test_a_segmentor_is_trained_tested_and_added_up(tiny_config, tmp_path, repo):
+    """The real tools: two iterations, the test, its record, then nothing left to do."""
+    options = ["train_cfg.max_iters=2", "default_hooks.checkpoint.interval=2", "log_level=ERROR"]
+    path = suite(
+        tmp_path, {"name": "tiny", "config": str(tiny_config), "options": options}, seeds=[3]
+    )
+    outcome, said = run(tmp_path, path, tools=repo / "tools")
+    assert states(outcome) == ["done"], outcome.lines()
+    (file,) = outcome.record_files
+    record = read_record(file)
+    assert (record.task, record.seed, record.complete) == ("segmentation", 3, True)
+    assert record.checkpoint_sha256 == sha256_of(tmp_path / "out/tiny/seed-3/train/iter_2.pth")
+    assert f"{record.values['miou']:.2f} (1)" in said[-2]
+    assert record.predictions.files == record.expected == 4
+    assert states(run(tmp_path, path, tools=repo / "tools")[0]) == ["done before"]

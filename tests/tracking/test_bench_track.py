@@ -787,3 +787,24 @@ def test_a_soak_record_names_file_and_weights(clip, tmp_path, monkeypatch, shipp
         sha256_of(own),
     )
     assert one.exported is None and one.exported_sha256 is None
+
+
+def test_without_models_every_runtime_and_precision_is_exported(tmp_path, monkeypatch):
+    """With the runtimes' own answers, and exporting itself left out."""
+    from lightvit_bench.openvino_core import has_bfloat16
+    from lightvit_bench.tracking.exporting import crops, write
+    from lightvit_bench.tracking.latency.inputs import export_all
+    from lightvit_bench.tracking.runtimes.load import installed
+
+    asked = []
+    monkeypatch.setattr(crops, "made_crops", lambda model: ["a crop"])
+    monkeypatch.setattr(write, "export_model", lambda w, path, c, **how: asked.append((path, how)))
+    entries = export_all(None, tmp_path, lambda line: None)
+    precisions = {
+        "openvino": ["fp32", *["bf16"] * has_bfloat16(), "int8"],
+        "onnxruntime": ["fp32", "int8"],
+    }
+    wanted = [f"{r}_{p}" for r in precisions if r in installed() for p in precisions[r]]
+    assert [path.stem for path, _ in asked] == wanted
+    assert [how["precision"] for _, how in asked] == [name.split("_")[1] for name in wanted]
+    assert len(entries) == len(wanted) and not any(one.failed for one in entries)

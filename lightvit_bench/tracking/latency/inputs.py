@@ -103,11 +103,9 @@ def export_all(weights: str | None, work: Path, say: Callable[[str], None]) -> l
 
     kinds = []
     if "openvino" in installed():
-        import openvino
+        from lightvit_bench.openvino_core import has_bfloat16
 
-        from lightvit_bench.tracking.runtimes.openvino_model import has_bfloat16
-
-        capable = has_bfloat16(openvino.Core())
+        capable = has_bfloat16()
         if not capable:
             say("this CPU has no bfloat16: OpenVINO is measured in fp32 and int8")
         kinds += [("openvino", one) for one in ("fp32", *["bf16"] * capable, "int8")]
