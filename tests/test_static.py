@@ -23,6 +23,7 @@ FORBIDDEN = {
     "metrics": {"torch", "timm", *MM},
     "bench": MM,
     "leaderboard": {"torch", "timm", *MM},
+    "verification": {"torch", "timm", *MM},
 }
 TASKS = {"segmentation", "detection", "pretrain", "tracking"}
 # Our own packages that each may import (the flow of DESIGN.md, left to right).
@@ -33,6 +34,8 @@ MAY_USE = {
     "metrics": {"errors", "metrics"},
     "bench": {"errors", "writing", "bench"},
     "leaderboard": {"errors", "writing", "bench", "leaderboard"},
+    # of tracking: `judging` alone, see below
+    "verification": {"errors", "bench", "data", "metrics", "tracking", "verification"},
 }
 
 
@@ -62,6 +65,9 @@ def test_import_rules(path):
         assert not roots & FORBIDDEN.get(folder, set())
     assert "tools" not in roots
     assert own <= MAY_USE.get(folder, own)
+    if folder == "verification":
+        tracking = [name for name in names if name.startswith("lightvit_bench.tracking")]
+        assert all(name.startswith("lightvit_bench.tracking.judging.") for name in tracking)
     if folder in TASKS:
         assert not own & (TASKS - {folder})
 

@@ -67,6 +67,15 @@ def main() -> None:
         help="got10k: AO and SR on the validation set, --annotations is the data set's folder",
     )
     parser.add_argument(
+        "--record", metavar="DIR", help="write a run record of each tracker, for the leaderboard"
+    )
+    parser.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="with --record: judge what is there; the record says over how many of the sequences, "
+        "and the leaderboard shows it without a rank",
+    )
+    parser.add_argument(
         "--submission",
         nargs=2,
         metavar=("{got10k,trackingnet}", "OUT.zip"),
@@ -75,9 +84,17 @@ def main() -> None:
     args = parser.parse_args()
     other = "--submission" if args.submission else f"--format {args.format}"
     if other != "--format lasot":
-        for option in ("out", "sequences", "all", "json", "valid_frames"):
+        for option in ("out", "sequences", "all", "json", "valid_frames", "allow_missing"):
             if getattr(args, option):
                 parser.error(f"--{option.replace('_', '-')} does not go with {other}")
+    if args.allow_missing and not args.record:
+        parser.error("--allow-missing goes with --record, which says how many were missing")
+    if args.submission and args.record:
+        parser.error("--record does not go with --submission, which judges nothing")
+    if args.record:
+        from lightvit_bench.verification.keeping import check_record_folder
+
+        check_record_folder(args.record)
     if args.submission:
         submit(args)
     elif args.format == "got10k":
@@ -118,17 +135,28 @@ def judge(args: argparse.Namespace) -> None:
     if args.sequences:
         sequences = parse_names(Path(args.sequences).read_bytes(), args.sequences)
     rule = "valid-frames" if args.valid_frames else "toolkit"
-    ranked = best_first(
-        [judge_folder(folder, truth, sequences, rule, name) for name, folder in folders.items()]
-    )
+    judged = [
+        judge_folder(folder, truth, sequences, rule, name, allow_missing=args.allow_missing)
+        for name, folder in folders.items()
+    ]
+    whole = [s for s in judged if s.evaluated == s.expected]
+    part = [s for s in judged if s.evaluated < s.expected]  # shown, and not ranked
+    ranked = [*(best_first(whole) if whole else ()), *part]
 
     written = []  # first of all: whoever reads what is printed may stop reading
     if args.json:
         record = {"trackers": [s.as_dict() for s in ranked]}
         write_text(args.json, json.dumps(record, indent=1, allow_nan=False) + "\n")
         written.append(args.json)
-    if args.out:
-        written += write_report(ranked, args.out)
+    if args.record:
+        from lightvit_bench.bench.record import write_record
+        from lightvit_bench.tracking.judging.recording import judged_record
+
+        for one in ranked:
+            made = judged_record(one, folders[one.tracker], truth, rule, args.annotations)
+            written.append(str(write_record(made, args.record)))
+    if args.out and whole:
+        written += write_report(whole, args.out)
 
     first = ranked[0]
     print(f"protocol   {first.protocol}")
@@ -137,12 +165,18 @@ def judge(args: argparse.Namespace) -> None:
         ["tracker", *_COLUMNS.values()],
         [[s.tracker, *(f"{getattr(s, key):.2f}" for key in _COLUMNS)] for s in ranked],
     )
+    for one in part:
+        print(
+            f"\n{one.tracker}: INCOMPLETE, {one.evaluated} of {one.expected} sequences; not ranked"
+        )
+    if args.out and part:
+        print("\nnot in plots and tables: what is incomplete")
     if first.per_attribute:
         print("\nAUC by attribute")
         print_table(
             ["attribute", "sequences", *(s.tracker for s in ranked)],
             [
-                [key, str(held.sequences), *(f"{s.per_attribute[key].auc:.2f}" for s in ranked)]
+                [key, str(held.sequences), *(auc_of(s.per_attribute.get(key)) for s in ranked)]
                 for key, held in first.per_attribute.items()
             ],
         )
@@ -153,6 +187,11 @@ def judge(args: argparse.Namespace) -> None:
             print(f"\n{one.tracker}: left out of a mean, never right: {', '.join(one.dropped)}")
     if written:
         print("\n" + "\n".join(written))
+
+
+def auc_of(scores) -> str:
+    """Of an attribute; nothing where an incomplete tracker has too few sequences of it."""
+    return f"{scores.auc:.2f}" if scores else ""
 
 
 def sequences_of(name: str, path: str, split: str):
@@ -169,7 +208,16 @@ def judge_val(args: argparse.Namespace) -> None:
     from lightvit_bench.tracking.judging.judge import judge_got10k
 
     sequences = sequences_of("got10k", args.annotations, "val")
-    found = {name: judge_got10k(f, sequences)[0] for name, f in named(args.results).items()}
+    folders = named(args.results)
+    found = {name: judge_got10k(folder, sequences)[0] for name, folder in folders.items()}
+    written = []
+    if args.record:
+        from lightvit_bench.bench.record import write_record
+        from lightvit_bench.tracking.judging.recording import got10k_record
+
+        for name, scores in found.items():
+            made = got10k_record(name, scores, folders[name], sequences, args.annotations)
+            written.append(str(write_record(made, args.record)))
     print(f"protocol   {PROTOCOL}")
     print(f"sequences  {len(sequences)} expected, {len(sequences)} evaluated\n")
     print_table(
@@ -179,6 +227,8 @@ def judge_val(args: argparse.Namespace) -> None:
             for name, s in sorted(found.items(), key=lambda item: -item[1].ao)
         ],
     )
+    if written:
+        print("\n" + "\n".join(written))
 
 
 def print_table(head: list[str], rows: list[list[str]]) -> None:

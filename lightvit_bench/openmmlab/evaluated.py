@@ -95,7 +95,7 @@ def evaluator_of(runner: Runner, detection: bool) -> Any:
 def evaluated_pictures(
     runner: Runner, cfg: Mapping, metrics: Mapping[str, float], out: str | None
 ) -> Evaluated:
-    """Of a segmentor's test; `out` is the folder of its predictions, if it was told to keep them."""
+    """Of a segmentor's test; `out` is the folder of its predictions, if they were kept."""
     metric, dataset = evaluator_of(runner, detection=False), runner.test_loop.dataloader.dataset
     samples = [dataset.get_data_info(number) for number in range(len(dataset))]
     names = [Path(one["img_path"]).stem for one in samples]
@@ -105,7 +105,9 @@ def evaluated_pictures(
     predictions = truth = None
     remarks: tuple[str, ...] = ()
     section = cfg["test_dataloader"]["dataset"]
-    if out is not None and len(set(names)) < len(names):
+    if out is not None and not hasattr(dataset, "seg_map_suffix"):
+        remarks = ("predictions on several data sets at once cannot be verified",)
+    elif out is not None and len(set(names)) < len(names):
         remarks = ("predictions of images that share a name have overwritten one another",)
     elif out is not None:
         first = int(bool(samples[0].get("reduce_zero_label")))

@@ -39,9 +39,9 @@ def config_sha256(cfg: Mapping, trained: Mapping | None = None) -> str:
 
     Of JSON with sorted keys, {"test": ..., "train": ...}: the config of the test, and the one that
     the checkpoint was trained with, or null. `work_dir`, `load_from`, `resume`, `launcher`,
-    `experiment_name`, `log_level` and `randomness.seed` are left out, so that runs of one set, which
-    differ in their seeds and folders, have one digest. Paths of data and of the encoder to start
-    from are part of it.
+    `experiment_name`, `log_level` and `randomness.seed` are left out, so that runs of one set,
+    which differ in their seeds and folders, have one digest. Paths of data and of the encoder to
+    start from are part of it.
     """
     parts = {"test": _plain(cfg), "train": None if trained is None else _plain(trained)}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
@@ -135,7 +135,7 @@ def _head(cfg: Mapping) -> str | None:
     if _tracks(cfg):
         network = model.get("network") or {}
         head, width = network.get("head", "conv"), network.get("head_channels")
-        return f"OSTrack, {head} head" + (f" of {width} channels" if width else "")
+        return f"{head} head" + (f" of {width} channels" if width else "")
     if _detects(cfg):
         kind = str(model.get("type"))
         pyramid = _at(model, "neck", "type") == "SimpleFeaturePyramid"
@@ -145,7 +145,7 @@ def _head(cfg: Mapping) -> str | None:
 
 
 def _schedule(cfg: Mapping, done: int | None) -> str | None:
-    """ "160k iterations, batch 16, LinearLR to 1500, PolyLR to 160000"; the batch of one process."""
+    """160k iterations, batch 16, LinearLR to 1500, PolyLR to 160000; the batch of one process."""
     train = cfg.get("train_cfg") or {}
     iterations, epochs = train.get("max_iters"), train.get("max_epochs")
     parts = [f"{_short(iterations)} iterations" if iterations else f"{epochs} epochs"]
@@ -179,7 +179,7 @@ def _crop(cfg: Mapping) -> str | None:
     return None
 
 
-def test_size(cfg: Mapping) -> tuple[int, int] | None:
+def tested_size(cfg: Mapping) -> tuple[int, int] | None:
     """Height and width that the network computes on in a test, for its MACs; None if unknown."""
     if _detects(cfg):
         side = _at(cfg, "model", "data_preprocessor", "pad_size_divisor")

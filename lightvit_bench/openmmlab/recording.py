@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from lightvit_bench.openmmlab.config import is_detection
 from lightvit_bench.openmmlab.recipe import (
     config_sha256,
     recipe_of,
-    test_size,
+    tested_size,
     trained_config,
 )
 from lightvit_bench.verification.keeping import check_record_folder
@@ -107,7 +108,7 @@ class Recorder(Hook):
             protocol=found.protocol,
             expected=found.expected,
             evaluated=found.evaluated,
-            runtime="torch",
+            runtime="eager",
             precision=_precision(self._cfg),
             threads=torch.get_num_threads(),
             device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -131,7 +132,7 @@ class Recorder(Hook):
         if getattr(model, "with_auxiliary_head", False):
             whole -= sum(p.numel() for p in model.auxiliary_head.parameters())
         parameters = dict(backbone_parameters=backbone, parameters=whole)
-        shape = test_size(self._cfg)
+        shape = tested_size(self._cfg)
         if shape is None or backbone * shape[0] * shape[1] > _MOST_WORK:
             return ModelSize(**parameters), ""
         try:
@@ -155,6 +156,9 @@ def write_track_record(
         meta = dict(content.get("meta") or {})
     shared, lines = shared_fields(cfg.filename, plain, checkpoint, meta)
     recipe = recipe_of(plain, trained_config(meta), _whole(meta.get("iter")))
+    if checkpoint.suffix != ".pth":  # a tracker's own file: the config need not be its training's
+        made = ("pretraining", "pretraining_epochs", "fine_tuning", "schedule")
+        recipe = replace(recipe, **dict.fromkeys(made))
     record = run_record(cfg, checkpoint, tested, ran, shared, recipe, lines)
     return write_record(record, folder)
 

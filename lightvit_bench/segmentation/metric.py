@@ -14,8 +14,8 @@ from lightvit_bench.metrics.segmentation import SegScores, scores_of_counts
 class ExactIoU(IoUMetric):
     """`IoUMetric`, which keeps what it rounds to two decimals.
 
-    It returns and logs the same. mmsegmentation adds pixels up in float32; here each image's counts,
-    which are exact up to 2^24 pixels, are added as integers.
+    It returns and logs the same. mmsegmentation adds pixels up in float32; here the counts of each
+    image, which are exact up to 2^24 pixels, are added as integers.
 
     Attributes:
         exact: scores of the last evaluation; of a distributed run on the first process.

@@ -12,6 +12,7 @@ import numpy as np
 
 from lightvit_bench.bench.parts import Curve, StoredFiles
 from lightvit_bench.bench.record import RunRecord, measured_record
+from lightvit_bench.data.got10k import COUNTS
 from lightvit_bench.data.lasot import test_names
 from lightvit_bench.data.lasot_annotations import LasotAnnotations
 from lightvit_bench.data.roots import resolve_root
@@ -134,7 +135,7 @@ def got10k_record(
         dataset="GOT-10k",
         split="val",
         protocol=got10k.PROTOCOL,
-        expected=len(sequences),
+        expected=COUNTS["val"],
         evaluated=len(sequences),
         predictions=stored_tracks(results, [one.name for one in sequences], "got10k"),
         truth=got10k_stored(annotations, sequences, "val"),

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lightvit_bench.tracking.running.config import Tested
 
 PACKAGES = ("torch", "timm", "numpy", "opencv-python", "openvino", "onnxruntime")
+_RUNTIMES = {".xml": "openvino", ".onnx": "onnxruntime"}  # as bench_track names them
 _AO = {"AO": "ao", "SR50": "sr50", "SR75": "sr75"}
 
 
@@ -64,9 +65,7 @@ class Ran:
     threads: int
 
 
-def check_recordable(
-    record: str, name: str, split: str, sequences: SequenceOf[Sequence]
-) -> None:
+def check_recordable(record: str, name: str, split: str, sequences: SequenceOf[Sequence]) -> None:
     """`ConfigError` where there will be no score to record, or nowhere to; before the run."""
     check_record_folder(record)
     title = SETS[name].title
@@ -162,7 +161,7 @@ def _expected(ran: Ran) -> int:
         return max(count, len(expected_names(ran.split)))
     if ran.name == "got10k":
         return max(count, COUNTS[ran.split])
-    return max(count, len(open_set(ran.name, ran.root, ran.split, say=lambda message: None))))
+    return max(count, len(open_set(ran.name, ran.root, ran.split, say=lambda message: None)))
 
 
 def _truth(ran: Ran, ao: bool) -> StoredFiles:
@@ -187,7 +186,7 @@ def _tested_fields(checkpoint: Path, tested: Tested | TestedFile) -> dict[str, A
             exported=shown_path(checkpoint),
             exported_sha256=sha256_of(checkpoint),
             checkpoint_sha256=source if re.fullmatch("[0-9a-f]{64}", str(source)) else None,
-            runtime=about["runtime"].split()[0],
+            runtime=_RUNTIMES.get(checkpoint.suffix, about["runtime"]),
             precision=about["precision"],
         )
     from lightvit_bench.tracking.latency.cases import variant_of
@@ -195,7 +194,7 @@ def _tested_fields(checkpoint: Path, tested: Tested | TestedFile) -> dict[str, A
     return dict(
         checkpoint=shown_path(checkpoint),
         checkpoint_sha256=tested.sha256,
-        runtime="torch",
+        runtime="eager",
         precision="fp32",
         variant=variant_of(tested.spec),
         size=size_of(tested.spec),
