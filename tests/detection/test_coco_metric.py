@@ -463,6 +463,8 @@ def test_heads_of_other_classes_than_the_data_are_refused(of_heads):
 
 
 def test_the_classes_of_a_data_set_are_its_types_where_none_are_given(tmp_path):
+    import lightvit_bench.detection.registry  # noqa: F401  (load_config does: mmdet's types are known)
+
     for kind, number in (("COCO", 80), ("DemoCOCO", 6), ("CocoDataset", 80), ("VOCDataset", 20)):
         complete_evaluators(classes_config(number, train=dict(type=kind)))
         with pytest.raises(ConfigError, match=f"has {number} classes"):
