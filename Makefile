@@ -15,7 +15,8 @@ demo: install
 	@.venv/bin/python tools/demo.py
 
 test: install
-	@.venv/bin/python -m pytest tests -n 2 --dist loadfile $(PYTEST_ARGS)
+	@.venv/bin/python -m lightvit_bench.leaderboard.browser
+	@.venv/bin/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 install:
 	@command -v $(PY) >/dev/null || { echo "InstallError: $(PY) not found:" \

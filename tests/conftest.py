@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 
-# Before torch is imported, and for the tools that tests start: threads without a core each wait for
-# one another, many times longer than they compute.
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
-
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config) -> None:
+    """Threads without a core each wait for one another, many times longer than they compute.
+
+    Said before torch is imported, also for the tools that tests start. xdist's workers inherit it
+    from the process that starts them, so that one has to know of them.
+    """
+    parallel = "PYTEST_XDIST_WORKER" in os.environ or getattr(config.option, "numprocesses", None)
+    os.environ.setdefault("OMP_NUM_THREADS", "1" if parallel else "2")
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,9 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
+import forked
 import pytest
 import torch
 
@@ -28,17 +27,10 @@ class Wait(Hook):
 
 
 def start(repo, config, work_dir, *arguments, path=""):
-    command = [sys.executable, str(repo / "tools/train.py"), str(config), "--work-dir"]
+    command = [repo / "tools/train.py", config, "--work-dir", work_dir, *arguments]
     search = os.pathsep.join(filter(None, (str(path), os.environ.get("PYTHONPATH"))))
     one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": search}
-    return subprocess.Popen(
-        [*command, str(work_dir), *arguments],
-        env={**os.environ, **one_thread},
-        cwd=repo,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return forked.Popen(command, cwd=repo, env={**os.environ, **one_thread}, merged=True)
 
 
 def finish(process) -> str:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import forked
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -249,13 +250,11 @@ def test_tool(finished, repo, tmp_path):
     _, config, folder, _, _ = finished
 
     def tool(*arguments):
-        command = [sys.executable, str(repo / "tools/export_pretrained.py")]
-        return subprocess.run(
-            [*command, *map(str, arguments)], cwd=repo, capture_output=True, text=True
-        )
+        return forked.run([program, *arguments], cwd=repo)
 
-    out = tmp_path / "out.safetensors"
-    done = tool(config, folder / "iter_3.pth", out)
+    program, out = repo / "tools/export_pretrained.py", tmp_path / "out.safetensors"
+    command = [sys.executable, program, config, folder / "iter_3.pth", out]
+    done = subprocess.run(command, cwd=repo, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "vit_test, 4 heads, dmae, 1 epochs" in done.stdout
     assert read_manifest(out).recipe == "dmae"

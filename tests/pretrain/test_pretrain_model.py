@@ -2,16 +2,19 @@
 
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.registry import MODELS
+from torch._inductor import config as inductor_config
 
 import lightvit_bench.registry  # noqa: F401
 from lightvit_bench.checkpoint import load_encoder, save_encoder
 from lightvit_bench.errors import CheckpointError, ConfigError
 from lightvit_bench.vit import VisionTransformer
+from lightvit_bench.vit.presets import PRESETS
 
 DATA = Path(__file__).resolve().parent.parent / "data/pretrain_vit_test.json"
 TEACHER = dict(preset="vit_test", init="random")
@@ -150,14 +153,32 @@ def test_bfloat16_stays_near_float32(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["d2mae", "tinymim"])
-def test_compiled_equals_eager(name):
+@pytest.mark.parametrize(
+    "name, backend", [("d2mae", "aot_eager"), ("tinymim", "aot_eager"), ("one_block", "inductor")]
+)
+@inductor_config.patch({"cpp.vec_isa_ok": True})  # else g++ is asked for 8 s
+def test_compiled_equals_eager(name, backend, monkeypatch):
+    """inductor takes a minute for three blocks: it gets one; of the others the graph is run."""
+    shallow = replace(PRESETS["vit_test"], name="vit_shallow", depth=1)
+    monkeypatch.setitem(PRESETS, "vit_shallow", shallow)
+    small = dict(preset="vit_shallow")
+    relation = dict(teacher=dict(small, init="random"), relation=[(1, 1)])
+    one_block = dict(backbone=small, decoder=None, mask_ratio=0, distill=relation)
+    method = {**METHODS, "one_block": one_block}[name]
+    compile_, graphs = torch.compile, []
+
+    def compiling(function, **options):
+        graphs.append(options)
+        return compile_(function, backend=backend, **options)
+
+    monkeypatch.setattr(torch, "compile", compiling)
     losses, gradients = [], []
     for compiled in (False, True):
-        model = with_fixed_weights(build(**METHODS[name], compile=compiled))
+        model = with_fixed_weights(build(**method, compile=compiled))
         losses.append(model(*fixed_batch()))
         sum(losses[-1].values()).backward()
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+        assert len(graphs) == 2 * compiled  # the teacher's and the losses'
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-4)
 

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import forked
 import numpy as np
 import torch
 
@@ -20,6 +21,7 @@ from lightvit_bench.openmmlab.run import train
 from lightvit_bench.vit import VisionTransformer
 
 ROOT = Path(__file__).resolve().parents[2]
+TRAIN = ROOT / "tools/train.py"
 CONFIGS = ROOT / "configs/pretrain"
 DISTILLED = "distill=dict(teacher=dict(preset='vit_test', init='random'), attention=[(3, 3)]),"
 
@@ -88,18 +90,21 @@ def write_config(folder: Path, name: str = "tiny.py", *, hooks="", imports="", b
 
 def start(config, work_dir, *arguments, path="", ranks: int = 1, **environment):
     """tools/train.py in a process of its own, or under torchrun; one thread, no GPU."""
-    command = [sys.executable, str(ROOT / "tools/train.py")]
+    arguments = [str(config), "--work-dir", str(work_dir), *map(str, arguments)]
     if ranks > 1:
         port = 29950 + os.getpid() % 40
         command = [
             sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}",
-            f"--master-port={port}", str(ROOT / "tools/train.py"), "--launcher", "pytorch",
+            f"--master-port={port}", str(TRAIN), "--launcher", "pytorch", *arguments,
         ]  # fmt: skip
     search = os.pathsep.join(filter(None, (str(path), os.environ.get("PYTHONPATH"))))
     one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": search}
+    environment = {**os.environ, **one_thread, "CUDA_VISIBLE_DEVICES": "", **environment}
+    if ranks == 1:
+        return forked.Popen([TRAIN, *arguments], cwd=ROOT, env=environment, merged=True)
     return subprocess.Popen(
-        [*command, str(config), "--work-dir", str(work_dir), *map(str, arguments)],
-        env={**os.environ, **one_thread, "CUDA_VISIBLE_DEVICES": "", **environment},
+        command,
+        env=environment,
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

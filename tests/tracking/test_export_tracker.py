@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from mmengine.config import Config
@@ -182,21 +183,13 @@ def test_refusals(config, run, model, tmp_path):
 
 
 def test_the_tool_as_a_person_runs_it(config, run, tmp_path):
-    def tool(*arguments):
-        return subprocess.run(
-            [sys.executable, str(ROOT / "tools/export_tracker.py"), *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    done = tool(config, run, "new/t.safetensors", "--half", "--data", "noise")
+    tool, streams = ROOT / "tools/export_tracker.py", dict(capture_output=True, text=True)
+    arguments = (tool, config, run, "new/t.safetensors", "--half", "--data", "noise")
+    done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, timeout=120, **streams)
     assert done.returncode == 0, done.stderr
     assert "vit_test, 4 heads" in done.stdout and done.stdout.endswith("new/t.safetensors\n")
     assert load_tracker(tmp_path / "new/t.safetensors")[1].data == "noise"
-    done = tool(config, tmp_path / "none.pth", "u.safetensors")
+    done = forked.run([tool, config, tmp_path / "none.pth", "u.safetensors"], cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("CheckpointError: ")
     assert "Traceback" not in done.stderr and not (tmp_path / "u.safetensors").exists()
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from tiny_tracking import finish, small_config, start, write_all
+from tiny_tracking import finish, small_config, start, start_ranks, write_all
 
 from lightvit_bench.openmmlab.checkpoints import latest_checkpoint, read_run_checkpoint
 
@@ -122,7 +122,8 @@ def test_auto_starts_where_there_is_nothing(watched, tmp_path):
 def test_two_processes(watched, tmp_path, base, more):
     """gloo: pairs of their own, equal weights, statistics of the first in every validation."""
     config = watched("two.py", base, **more)
-    finish(start(config, tmp_path / "run", ranks=2, path=tmp_path))
+    for process in start_ranks(config, tmp_path / "run", 2, path=tmp_path):
+        finish(process)
     first, second = told(tmp_path / "run"), told(tmp_path / "run", 1)
     # 8 pairs an epoch are one iteration of 2 * 4
     assert len(first["pairs"]) == len(second["pairs"]) == 4 * 4

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from functools import partial
 
 import cv2
+import forked
 import numpy as np
 import pytest
 import torch
@@ -57,13 +58,8 @@ def home(tmp_path_factory):
 
 
 def tool(repo, *arguments):
-    return subprocess.run(
-        [sys.executable, str(repo / "tools/test.py"), *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return forked.run([repo / "tools/test.py", *arguments], env=environment)
 
 
 def first_name(home):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import socket
 from pathlib import Path
 
 import cv2
+import forked
 import numpy as np
 import torch
 
 from lightvit_bench.openmmlab.run import train
 
 ROOT = Path(__file__).resolve().parents[2]
+TRAIN = ROOT / "tools/train.py"
 H, W, FRAMES = 72, 96, 24
 
 
@@ -174,25 +175,29 @@ def run(config: Path | str, work_dir: Path, *options: str, **arguments):
         torch.set_num_threads(threads)
 
 
-def start(config: Path, work_dir: Path, *arguments, ranks: int = 1, port: int = 29750, path=""):
-    """tools/train.py in a process of its own, or under torchrun; one thread, no GPU."""
-    command = [sys.executable, str(ROOT / "tools/train.py")]
-    if ranks > 1:
-        port += os.getpid() % 200
-        command = [
-            sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}",
-            f"--master-port={port}", str(ROOT / "tools/train.py"), "--launcher", "pytorch",
-        ]  # fmt: skip
+def start(config: Path, work_dir: Path, *arguments, path="", **environment):
+    """tools/train.py in a process of its own; one thread, no GPU."""
     search = os.pathsep.join(filter(None, (str(path), os.environ.get("PYTHONPATH"))))
     one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": search}
-    return subprocess.Popen(
-        [*command, str(config), "--work-dir", str(work_dir), *map(str, arguments)],
-        env={**os.environ, **one_thread, "CUDA_VISIBLE_DEVICES": ""},
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    environment = {**os.environ, **one_thread, "CUDA_VISIBLE_DEVICES": "", **environment}
+    command = [TRAIN, config, "--work-dir", work_dir, *arguments]
+    return forked.Popen(command, cwd=ROOT, env=environment, merged=True)
+
+
+def start_ranks(config: Path, work_dir: Path, count: int, path="") -> list[forked.Popen]:
+    """As many processes of one training, told of each other as torchrun tells them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = dict(WORLD_SIZE=count, LOCAL_WORLD_SIZE=count, MASTER_ADDR="127.0.0.1",
+                 MASTER_PORT=port)  # fmt: skip
+    return [
+        start(
+            config, work_dir, "--launcher", "pytorch", path=path,
+            **{name: str(value) for name, value in dict(group, RANK=i, LOCAL_RANK=i).items()},
+        )
+        for i in range(count)
+    ]  # fmt: skip
 
 
 def finish(process, code: int = 0) -> str:
