@@ -135,7 +135,9 @@ def test_bench_measures_a_small_run(repo, tmp_path):
     plain, ratio, least, most = numbers(
         rf"plain: {n} images/s; the model is {n} times as fast \({n} to {n}\)"
     )
-    assert ratio == least == most == pytest.approx(rate / plain, rel=0.02)
+    half = 0.051  # rates are printed to a tenth, which is much of a slow machine's
+    assert ratio == least == most
+    assert (rate - half) / (plain + half) - 0.01 < ratio < (rate + half) / (plain - half) + 0.01
     assert numbers(rf"loader alone: {n} images/s \(0 workers\)")[0] > 0
     assert 0 < numbers(rf"loader and model: {n} images/s")[0] < 3 * rate
 
