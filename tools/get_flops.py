@@ -11,7 +11,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config")
     parser.add_argument(
-        "--shape", type=int, nargs="+", default=[512], help="side, or height and width, in pixels"
+        "--shape",
+        type=int,
+        nargs="+",
+        default=[512],
+        help="side, or height and width, in pixels; a tracker has its own sizes",
     )
     add_config_options(parser)
     args = parser.parse_args()
@@ -22,7 +26,7 @@ def main() -> None:
 
     height, width = args.shape[0], args.shape[-1]
     cost = model_cost(args.config, (height, width), args.cfg_options)
-    print(f"{args.config}, one image of {height} x {width}, attention counted")
+    print(f"{args.config}, {cost.input}, attention counted")
     for part, value in (("backbone", cost.backbone), ("total", cost.total)):
         print(f"  {part:8}  {value.macs / 1e9:8.2f} GMACs  {value.params / 1e6:7.3f} M parameters")
 

@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lightvit_bench.errors import run_cli
+from lightvit_bench.errors import ConfigError, run_cli
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -96,8 +96,15 @@ def build(args: argparse.Namespace) -> int:
         files = {Path(name): text for name, text in build.page_and_table(boards).items()}
     else:
         root, files = ROOT, build.project_files(ROOT, sources_of(args))
-    changed = build.stale(root, files)
-    build.write(root, {path: files[path] for path in changed})
+    try:
+        changed = build.stale(root, files)
+        build.write(root, {path: files[path] for path in changed})
+    except OSError as error:
+        raise ConfigError(
+            "the leaderboard cannot be written there.",
+            cause=str(error),
+            set="--out DIR, a folder that you may write to",
+        ) from None
     for path in files:
         print(
             f"{root / path if args.out else path}: {'written' if path in changed else 'up to date'}"

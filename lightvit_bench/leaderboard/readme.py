@@ -75,18 +75,22 @@ def _measured(boards: Sequence[Board]) -> str:
 def _published(boards: Sequence[Board]) -> str:
     rows = []
     for board in boards:
-        if board.rows[0].dataset not in _DATASETS or board.rows[0].task in TIMED:
+        first = board.rows[0]
+        if first.dataset not in _DATASETS or first.task in TIMED:
             continue
         ranked = [row for row, rank in zip(board.rows, board.ranks, strict=True) if rank]
         small = [row for row in ranked if _is_small(row)]
         ours = [row for row in small if row.key.startswith(AUTHORS)]
-        if not ours:
+        if not small:
             continue
-        where = cell(f"{board.rows[0].dataset} {board.rows[0].split}")
         metric = board.task.main
-        rows.append([where, str(len(board.rows)), *(_cited(r[0], metric) for r in (ours, small))])
-    head = ["data", "rows", "of this method's papers", "of any"]
-    return table(head, rows, left=4)
+        cited = (_cited(found[0], metric) if found else NONE for found in (ours, small))
+        where = cell(f"{first.dataset} {first.split}")
+        rows.append(
+            [f"{where}: {metric.title}", f"`{first.protocol}`", str(len(board.rows)), *cited]
+        )
+    head = ["data", "protocol", "rows", "of this method's papers", "of any"]
+    return table(head, rows, left=len(head))
 
 
 def _is_small(row: Row) -> bool:
@@ -104,13 +108,16 @@ def _model(row: Row) -> str:
 
 
 def _cited(row: Row, metric: Metric) -> str:
-    head = row.recipe.head or ""
-    parts = [row.model, row.recipe.pretraining]
-    if re.match(r"\w*", head).group() not in row.model:
-        parts.append(head)
-    mark = f" ({row.remarks[0].rstrip('.')})" if row.remarks else ""
+    """A figure with what it must not be read without: how the model was trained."""
+    recipe = row.recipe
+    parts = [row.model, recipe.pretraining]
+    if recipe.head and re.match(r"\w*", recipe.head).group() not in row.model:
+        parts.append(recipe.head)
+    if row.task == "classification":
+        parts.append(recipe.schedule)
+    after = f"; before it: {recipe.fine_tuning}" if recipe.fine_tuning else ""
     score = _score(row.scores[metric.key], metric)
-    return cell(f"{score} {metric.title}: {', '.join(filter(None, parts))}{mark}")
+    return cell(f"{score} ({', '.join(filter(None, parts))}{after})")
 
 
 def _score(score: Score | None, metric: Metric) -> str:

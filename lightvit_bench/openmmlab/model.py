@@ -19,6 +19,7 @@ from lightvit_bench.openmmlab.config import (
     explain_config_errors,
     is_detection,
     is_pretraining,
+    is_tracking,
     load_config,
 )
 
@@ -67,20 +68,24 @@ def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
 
 @dataclass(frozen=True)
 class ModelCost:
-    """Cost of the backbone and of the whole model (auxiliary heads excluded) for one image."""
+    """Cost of the backbone and of the whole model (auxiliary heads excluded) for one input."""
 
     backbone: Cost
     total: Cost
+    input: str
 
 
 def model_cost(config: str, shape: tuple[int, int], cfg_options: Sequence[str] = ()) -> ModelCost:
     """Count the work of a config's model on one image of `shape` (height, width) in pixels.
 
     Of a detector with two stages: with its proposals (1,000 at most) and the masks of 100 of them.
+    Of a tracker: a search region with its template, in the sizes that the config has.
     """
     cfg = load_config(config, cfg_options)
     refuse_pretraining(cfg, "count", "tools/bench_pretrain.py prints the work of a training step")
     model = build_model(cfg)
+    if is_tracking(cfg):
+        return _tracker_cost(model.network)
     if getattr(model, "with_auxiliary_head", False):
         model.auxiliary_head = None  # trained with, not run
     image = torch.zeros(1, 3, *shape)
@@ -90,4 +95,28 @@ def model_cost(config: str, shape: tuple[int, int], cfg_options: Sequence[str] =
 
         sizes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), shape)
         inputs.append([DetDataSample(metainfo=dict(sizes, scale_factor=(1.0, 1.0)))])
-    return ModelCost(count_cost(model.backbone, image), count_cost(model, *inputs, mode="tensor"))
+    total = count_cost(model, *inputs, mode="tensor")
+    told = f"one image of {shape[0]} x {shape[1]}"
+    return ModelCost(count_cost(model.backbone, image), total, told)
+
+
+class _TrackerEncoder(nn.Module):
+    """A tracker's network without its head."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.backbone = network.backbone
+        self.run = (network,)  # in a tuple: its head is no part of this
+
+    def forward(self, template: torch.Tensor, search: torch.Tensor) -> torch.Tensor:
+        (network,) = self.run
+        return network.encode(network.embed_template(template), search)[0]
+
+
+def _tracker_cost(network: nn.Module) -> ModelCost:
+    sides = (network.spec.template_size, network.spec.search_size)
+    images = [torch.zeros(1, 3, side, side) for side in sides]
+    told = f"a template of {sides[0]} x {sides[0]}, a search region of {sides[1]} x {sides[1]}"
+    return ModelCost(
+        count_cost(_TrackerEncoder(network), *images), count_cost(network, *images), told
+    )

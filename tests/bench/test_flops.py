@@ -56,3 +56,13 @@ def test_total_of_the_authors_fpn(repo):
 
     added = cost.total.params - cost.backbone.params
     assert round(added / 1e6, 2) == 0.79  # neck 0.10 M, head 0.68 M and rounding
+
+
+def test_a_tracker_is_counted_in_its_own_sizes(repo):
+    """As the authors' code counts it: 1.56 GMACs and a head of 0.64 and 2.49 M."""
+    cost = model_cost(str(repo / "configs/lasot/ostrack_d2mae_tiny.py"), (1, 1))
+    head = cost.total.macs - cost.backbone.macs
+    assert cost.backbone.macs == pytest.approx(1.56e9, rel=0.005)
+    assert head == pytest.approx(0.64e9, rel=0.01)
+    assert cost.total.params - cost.backbone.params == pytest.approx(2.49e6, rel=0.01)
+    assert "128 x 128" in cost.input and "256 x 256" in cost.input

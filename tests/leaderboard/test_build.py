@@ -178,6 +178,13 @@ def test_a_published_row_without_source_is_named(call, project):
     assert code == 2 and "source" in told and path.name in told
 
 
+def test_a_place_that_cannot_be_written_is_named(call, project, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    code, told = call("build", "--records", project / "records", "--out", tmp_path / "file")
+    assert code == 2 and "--out DIR" in told and str(tmp_path / "file") in told
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 def test_missing_folders_are_named(call, tmp_path):
     code, told = call("build", "--records", tmp_path / "none", "--out", tmp_path / "out")
     assert code == 2 and "no such folder of records" in told and str(tmp_path / "none") in told
