@@ -85,13 +85,20 @@ def test_files_stay_small_and_documented(path):
     assert ast.get_docstring(ast.parse(text)), "a module says what it is for"
 
 
+def test_test_files_have_names_of_their_own():
+    """pytest imports two files of one name as one module, and fails."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
 def test_nothing_of_this_machine_is_named():
     """No home or work folder of whoever wrote a file."""
     folders = re.compile(r"/(root|work|Users)/\w")
     files = [path for path in ROOT.iterdir() if path.is_file()]
-    for folder in ("lightvit_bench", "configs", "tools", "docs", "tests"):
+    for folder in ("lightvit_bench", "configs", "tools", "docs", "tests", "leaderboard", "records"):
         files += (ROOT / folder).rglob("*")
-    texts = [p for p in files if p.suffix in {".py", ".sh", ".md", ".cfg", ".toml", ".txt", ""}]
+    kinds = {".py", ".sh", ".md", ".cfg", ".toml", ".txt", ".yml", ".json", ".csv", ".html", ""}
+    texts = [path for path in files if path.suffix in kinds]
     for path in texts:
         if path.is_file() and path.name not in (".git",):
             found = folders.search(path.read_text(errors="replace"))

@@ -7,7 +7,6 @@ pair is what counts. Prints medians and the spread of the ratio.
 
 import argparse
 import platform
-from pathlib import Path
 
 from lightvit_bench.errors import run_cli
 
@@ -28,12 +27,13 @@ def main() -> None:
 
     from lightvit_bench.bench.record import write_record
     from lightvit_bench.openmmlab.backbone_speed import Request, bench, line, record_of
+    from lightvit_bench.verification.keeping import check_record_folder
 
     given = vars(args)
     folder = given.pop("record")
     request = Request(**given)
     if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)  # what is wrong with it is said now
+        check_record_folder(folder)
     print(f"ViT-Tiny (12 heads), {args.batch} x {args.shape} px, float32, {args.threads} threads")
     print(f"torch {torch.__version__}, {_cpu()}")
     for turns in bench(request):

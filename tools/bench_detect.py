@@ -44,10 +44,14 @@ def main() -> int:
     from lightvit_bench.bench.detection_runs import detection_speed
     from lightvit_bench.bench.record import write_record
     from lightvit_bench.detection.speed import Request, bench, records_of
+    from lightvit_bench.verification.keeping import check_record_folder
 
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in vars(args).items()}
     folder = given.pop("record")
-    outcome = bench(Request(**given), lambda line: print(line, file=sys.stderr, flush=True))
+    request = Request(**given)
+    if folder:
+        check_record_folder(folder)
+    outcome = bench(request, lambda line: print(line, file=sys.stderr, flush=True))
     records = records_of(outcome)
     print(detection_speed(records))
     for line in (*outcome.remarks, *(f"FAILED  {line}" for line in outcome.failures)):

@@ -34,8 +34,11 @@ def main() -> None:
     from lightvit_bench.leaderboard.boards import boards_of
     from lightvit_bench.leaderboard.browser import headless
     from lightvit_bench.leaderboard.page import page_html
+    from lightvit_bench.verification.keeping import check_record_folder
     from lightvit_bench.writing import whole_file
 
+    if args.record:
+        check_record_folder(args.record)
     boards = boards_of(page_speed.made_up_rows(args.rows))
     text = page_html(boards, made=f"{args.rows:,} made-up rows, to time the page.")
     megabytes = len(text.encode()) / 1e6

@@ -9,7 +9,6 @@
 """
 
 import argparse
-from pathlib import Path
 
 from lightvit_bench.cli import add_config_options
 from lightvit_bench.errors import ConfigError, run_cli
@@ -46,9 +45,10 @@ def main() -> None:
     from lightvit_bench.compat import keep_freed_memory
     from lightvit_bench.tracking.training import bench_pairs
     from lightvit_bench.tracking.training.pairs_record import record_of
+    from lightvit_bench.verification.keeping import check_record_folder
 
     if args.record:
-        Path(args.record).mkdir(parents=True, exist_ok=True)  # what is wrong with it is said now
+        check_record_folder(args.record)
     if args.threads:
         torch.set_num_threads(args.threads)
     cv2.setNumThreads(0)

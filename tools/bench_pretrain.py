@@ -7,7 +7,6 @@ each turn's ratio is what counts. Prints medians, and the range of the ratio.
 
 import argparse
 import platform
-from pathlib import Path
 
 from lightvit_bench.errors import run_cli
 
@@ -33,13 +32,14 @@ def main() -> None:
     from lightvit_bench.bench.record import write_record
     from lightvit_bench.compat import keep_freed_memory
     from lightvit_bench.pretrain import bench, speed
+    from lightvit_bench.verification.keeping import check_record_folder
 
     same = ("data_root", "batch", "turns", "precision", "workers", "threads", "device")
     options = {name: getattr(args, name) for name in same}
     request = speed.Request(compiled=not args.no_compile, plain=not args.no_plain, **options)
     bench.check_options(**{name: options[name] for name in same[1:]})
     if args.record:
-        Path(args.record).mkdir(parents=True, exist_ok=True)  # what is wrong with it is said now
+        check_record_folder(args.record)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
     if args.device == "cpu":

@@ -60,9 +60,13 @@ def main() -> int:
     from lightvit_bench.tracking.latency.bench import bench
     from lightvit_bench.tracking.latency.inputs import Request
     from lightvit_bench.tracking.latency.report import report, write_records
+    from lightvit_bench.verification.keeping import check_record_folder
 
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in vars(args).items()}
-    outcome = bench(Request(**given), lambda line: print(line, file=sys.stderr, flush=True))
+    request = Request(**given)
+    if args.record:
+        check_record_folder(args.record)
+    outcome = bench(request, lambda line: print(line, file=sys.stderr, flush=True))
     print(report(outcome))
     if args.record:
         print(f"{len(write_records(outcome, args.record))} records written to {args.record}")

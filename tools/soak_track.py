@@ -55,9 +55,12 @@ def main() -> int:
         open_tracker,
     )
     from lightvit_bench.tracking.latency.inputs import Request, check_request, prepare
+    from lightvit_bench.verification.keeping import check_record_folder
 
     request = Request(threads=(args.threads,), video=args.video, box=args.box)
     check_request(request)
+    if args.record:
+        check_record_folder(args.record)
     eager = args.model is None or Path(args.model).suffix == ".safetensors"
     with tempfile.TemporaryDirectory(prefix="soak_track.") as folder:
         clip, _, generated = prepare(request, Path(folder))

@@ -22,9 +22,17 @@ def text(name: str, value: Any) -> str:
     return value
 
 
+def named(name: str, key: Any) -> str:
+    """`key`, or `BadDataError` unless it is a name of one line, of at most 100 letters."""
+    if len(text(f"a name in {name}", key)) > 100:
+        raise wrong(f"a name in {name}", "at most 100 letters", key)
+    return key
+
+
 def whole(name: str, value: Any, least: int = 0) -> int:
     """`value` as an int, or `BadDataError` unless it is a whole number of at least `least`."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+    whole_number = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole_number or not least <= value < 2**63:
         raise wrong(name, f"a whole number of {least} or more", value)
     return int(value)
 
@@ -54,7 +62,7 @@ def figures(name: str, values: Any, depth: int = 1) -> dict[str, Value]:
         raise wrong(name, f"a figure: values nest {DEPTH} deep at most", values)
     found: dict[str, Value] = {}
     for key, value in values.items():
-        inner = f"{name}.{text(f'a name in {name}', key)}"
+        inner = f"{name}.{named(name, key)}"
         if value is None:
             found[key] = None
         elif isinstance(value, Mapping):
@@ -70,7 +78,7 @@ def version_names(values: Any) -> dict[str, str | None]:
     if not isinstance(values, Mapping):
         raise wrong("versions", "an object with a version for each name", values)
     for name, version in values.items():
-        text("a name in versions", name)
+        named("versions", name)
         if version is not None:
             text(f"versions.{name}", version)
     return dict(values)

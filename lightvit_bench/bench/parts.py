@@ -147,7 +147,7 @@ class StoredFiles:
         if not isinstance(self.options, Mapping):
             raise checks.wrong("options", "an object with named values", self.options)
         for key, value in self.options.items():
-            checks.text("a name in options", key)
+            checks.named("options", key)
             if isinstance(value, bool) or not isinstance(value, (str, int)):
                 raise checks.wrong(f"options.{key}", "text or a whole number", value)
         object.__setattr__(self, "options", dict(self.options))
@@ -165,7 +165,7 @@ def read_curves(values: Any) -> dict[str, Curve]:
         raise checks.wrong("curves", "an object with named curves", values)
     found = {}
     for name, value in values.items():
-        checks.text("a name in curves", name)
+        checks.named("curves", name)
         is_one = isinstance(value, Curve)
         found[name] = value if is_one else checks.build(Curve, value, f"curves.{name}")
     return found

@@ -67,28 +67,64 @@ def git_commit(root: str | os.PathLike = _ROOT) -> str | None:
 def command_line(argv: Sequence[str] | None = None, root: str | os.PathLike = _ROOT) -> str:
     """The command that runs, as a person would type it in the project's folder.
 
-    Absolute paths become `shown_path`s, those after a "=", ":" or "," too.
+    Paths that are absolute, begin with a "~" or go up by ".." become `shown_path`s: a whole
+    argument, and parts of one in quotes, after a space, "=", ":", "," or a bracket, `file://...`
+    among them.
     """
     tool, *arguments = sys.argv if argv is None else argv
     shown = [shown_path(Path(tool).absolute(), root)]
-    for argument in arguments:
-        if os.path.isabs(argument):
-            shown.append(shown_path(argument, root))
-        else:
-            shown.append(
-                re.sub("(?<=[=:,])/(?!/)[^=:,]*", lambda at: shown_path(at.group(), root), argument)
-            )
+    shown += [_shown_argument(argument, root) for argument in arguments]
     return " ".join(shlex.quote(printable(part)) for part in shown)
+
+
+_ENDS = r"=:,;|()\[\]{}<>'\""  # what a path in an argument ends at
+# A folder's name may hold brackets and quotes: they are a part of it where a "/" follows.
+_BODY = (
+    rf"(?:[^{_ENDS}]|\([^()/]*\)(?=[^{_ENDS}]*/)|\[[^\[\]/]*\](?=[^{_ENDS}]*/)|(?<=\w)'(?=\w+/))*"
+)
+_STEP = rf"[^\s/{_ENDS}]+/"
+_PATH = re.compile(
+    rf"""
+    (?P<quote>['"])(?P<inner>(?:file://|/|~|\.\./|(?:{_STEP})+\.\.(?:/|(?P=quote)))  # 'a path'
+        (?:(?!(?P=quote)).)*)(?P=quote)
+    | file://(?P<url>/{_BODY})
+    | (?:^|(?<=[{_ENDS}\s@+`])|(?<=^-[A-Za-z]))(?P<bare>
+        (?:(?<!:)/+|(?<=:)/(?!/)|~[\w.-]*/){_BODY}
+        | (?:{_STEP})*\.\.(?:/{_BODY}|(?=$|[{_ENDS}\s]))
+      )
+    """,
+    re.VERBOSE,
+)
+
+
+def _shown_argument(argument: str, root: str | os.PathLike) -> str:
+    if os.path.isabs(argument) or argument.startswith("~"):
+        return shown_path(argument, root)
+
+    def shown(at: re.Match[str]) -> str:
+        if at["quote"]:
+            inner = at["inner"]
+            quoted = f"file://{shown_path(inner[7:], root)}" if inner.startswith("file://") else ""
+            return f"{at['quote']}{quoted or shown_path(inner, root)}{at['quote']}"
+        if at["url"]:
+            return f"file://{shown_path(at['url'], root)}"
+        return shown_path(at["bare"], root)
+
+    return _PATH.sub(shown, argument)
 
 
 def shown_path(path: str | os.PathLike, root: str | os.PathLike = _ROOT) -> str:
     """A path for others: relative to the project, or `.../NAME` where it is outside.
 
-    A relative path stays as it is.
+    A relative path stays as it is, unless it goes up (".."): then it is taken from the current
+    folder, as the system does. "~" is a folder outside.
     """
     path = Path(path)
-    if not path.is_absolute():
+    if path.parts[:1] and path.parts[0].startswith("~"):
+        return f".../{path.name}" if len(path.parts) > 1 else "..."
+    if not path.is_absolute() and ".." not in path.parts:
         return str(path)
+    path = Path(os.path.normpath(Path.cwd() / path))  # what only seems to lie in the project
     for base, one in ((Path(root), path), (Path(root).resolve(), path.resolve())):
         if one.is_relative_to(base):
             return str(one.relative_to(base))

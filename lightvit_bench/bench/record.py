@@ -42,6 +42,7 @@ ORIGINS = ("measured", "published", "demo")
 
 _DATE = "%Y-%m-%dT%H:%M:%SZ"
 _DIGEST = "sha256"  # of the file's other fields
+_SET_ASIDE = re.compile(r"seed-\d+\.old-\d+")  # by a suite: its records do not count any more
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,7 @@ def read_record(path: str | os.PathLike) -> RunRecord:
     """
     try:
         text = Path(path).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise MissingDataError("there is no such record.", looked_for=str(path)) from None
     try:
         values = json.loads(text, object_pairs_hook=_no_name_twice, parse_constant=_no_constant)
@@ -293,7 +294,7 @@ def read_records(*folders: str | os.PathLike) -> list[RunRecord]:
     """
     found: dict[str, tuple[RunRecord, Path]] = {}
     runs: dict[str, Path] = {}
-    for path in _record_files(folders):
+    for path in record_files(*folders):
         record = read_record(path)
         if record.file_name in found:
             raise BadDataError(
@@ -314,20 +315,16 @@ def read_records(*folders: str | os.PathLike) -> list[RunRecord]:
     return [one for one, _ in sorted(found.values(), key=lambda x: (x[0].date, x[0].file_name))]
 
 
-def _record_files(folders: Sequence[str | os.PathLike]) -> list[Path]:
-    """Each once, however often its folder is named."""
+def record_files(*folders: str | os.PathLike) -> list[Path]:
+    """The files that `read_records` reads, each once, however often its folder is named."""
     files: dict[Path, Path] = {}
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise MissingDataError("there is no such folder of records.", looked_for=str(folder))
-        below = (
-            path
-            for path in folder.rglob("*.json")
-            # what a suite has set aside, seed-0.old-1, does not count any more
-            if path.parent.name == RECORDS and not path.parent.parent.suffix
-        )
+        below = (path for path in folder.rglob("*.json") if path.parent.name == RECORDS)
         for path in sorted({*folder.glob("*.json"), *below}):
-            files.setdefault(path.resolve(), path)
+            if path.is_file() and not _SET_ASIDE.fullmatch(path.parent.parent.name):
+                files.setdefault(path.resolve(), path)
     return list(files.values())
 
 
@@ -338,7 +335,8 @@ def _record(values: Any) -> RunRecord:
     version = checks.whole("format_version", values.get("format_version"), 1)
     if version > FORMAT_VERSION:
         raise BadDataError(
-            f"a record is of version {version} of this format, which is newer than this program's "
+            f"a record is of version {checks.shown(version)} of this format, which is newer than "
+            f"this program's "
             f"{FORMAT_VERSION}.",
             field="format_version",
             do="update lightvit_bench",

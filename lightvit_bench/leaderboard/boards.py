@@ -18,7 +18,8 @@ class Board:
     """Rows of one task, data set, split, protocol, origin and place, the best first.
 
     Attributes:
-        rows: those that are ranked, then those without the main metric or incomplete.
+        rows: those that are ranked, then those without the main metric, incomplete, or measured
+            on fewer images or sequences than others, without a count or a protocol.
         ranks: one for each row, from 1, equal of equal scores; None of one that is not ranked.
     """
 
@@ -54,9 +55,11 @@ def boards_of(rows: Iterable[Row]) -> list[Board]:
 def _ranked(rows: Sequence[Row]) -> Board:
     metric = TASKS[rows[0].task].main
     sign = -1 if metric.higher else 1
+    most = max((row.expected or 0 for row in rows), default=0)
 
     def ranks(row: Row) -> bool:
-        return row.complete and metric.key in row.scores
+        whole = row.origin == "published" or row.place or (row.protocol and row.expected == most)
+        return bool(whole and row.complete and metric.key in row.scores)
 
     def order(row: Row) -> tuple:
         score = sign * row.scores[metric.key].mean if metric.key in row.scores else 0.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightvit_bench.bench.blocks import replace_block
 from lightvit_bench.bench.provenance import RECORDS
-from lightvit_bench.bench.record import read_records
+from lightvit_bench.bench.record import read_records, record_files
 from lightvit_bench.bench.schema import record_schema
 from lightvit_bench.errors import BadDataError, MissingDataError
 from lightvit_bench.leaderboard.boards import Board, boards_of
@@ -49,6 +49,12 @@ def read_rows(sources: Sources) -> list[Row]:
         BadDataError: a record or a published row is not as it should be, two records are of one
             run, or two rows have one key.
     """
+    for folder in sources.records:
+        if not record_files(folder):
+            raise MissingDataError(
+                "a folder of records has none.",
+                looked_for=f"{folder}/*.json, and {RECORDS}/*.json in folders below it",
+            )
     rows = rows_of(read_records(*sources.records))
     if sources.published is not None:
         rows += read_published(sources.published)

@@ -4,9 +4,9 @@
 
 The rule: with two runs or more on both sides, the 95 % interval of the difference of means by
 Welch's t-test (unequal variances; B. L. Welch, Biometrika 34, 1947). If it leaves 0 out, the
-difference exceeds the spread. A single run has no spread: whatever the difference, it cannot be
-told. Rows of another task, data set, split, protocol or machine are not compared. Published rows
-may be set beside measured ones, and are not ranked.
+difference exceeds the spread. A single run has no spread, and runs that do not differ at all show
+none: whatever the difference, it cannot be told. Rows of another task, data set, split, protocol or
+machine are not compared. Published rows may be set beside measured ones, and are not ranked.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from lightvit_bench.leaderboard.tasks import TASKS, Metric
 EXCEEDS = "exceeds the spread"
 WITHIN = "within the spread"
 UNKNOWN = "cannot be told"
+NO_SPREAD = "no spread between the runs"
 CONFIDENCE = 0.95
 Rows = Union[Sequence[Row], Callable[[], Sequence[Row]]]
 _BOARD = ("task", "data set", "split", "protocol", "origin", "machine")
@@ -96,7 +97,7 @@ def compare(a: str | os.PathLike, b: str | os.PathLike, rows: Rows = ()) -> Comp
 
     Raises:
         MissingDataError: there is no such file, folder, key or model.
-        BadDataError: a record cannot be read; or both sides are the same runs.
+        BadDataError: a record cannot be read; or both sides are the same row, or the same runs.
         ConfigError: no row of one side may be compared with one of the other (the fields that
             differ are named), or it is not clear which with which.
     """
@@ -128,8 +129,7 @@ def _records_below(folder: Path) -> list[RunRecord]:
     patterns = ("records", "seed-*/records", "*/seed-*/records")
     found = [folder] if any(folder.glob("*.json")) and not (folder / "cell.json").exists() else []
     for pattern in () if found else patterns:
-        # seed-0.old-1 was set aside
-        found = [one for one in sorted(folder.glob(pattern)) if not one.parent.suffix]
+        found = sorted(folder.glob(pattern))  # seed-0.old-1 is left out by `read_records`
         if found:
             break
     records = [record for one in found for record in read_records(one)]
@@ -179,6 +179,8 @@ def _matched(ours: Sequence[Row], theirs: Sequence[Row]) -> list[tuple[Row, Row]
                     do="give a row's key, or a record's file",
                 )
     for a, b in found:
+        if a == b:
+            raise BadDataError("both sides are the same row.", row=a.key)
         if a.records and set(a.records) & set(b.records):
             raise BadDataError("both sides are the same runs.", row=a.key)
     return found
@@ -241,8 +243,6 @@ def _difference(metric: Metric, a: Row, b: Row) -> Difference:
         interval = welch_interval(one, other)
         outside = interval[0] > 0 or interval[1] < 0
         verdict = EXCEEDS if outside else WITHIN
-        if one.std == other.std == 0:
-            told = "no run differs from another: are they several?"
     else:
         verdict = f"{UNKNOWN} ({_why(a, one) or _why(b, other)})"
         told = "; ".join(filter(None, (_in_units(value, one, "A"), _in_units(value, other, "B"))))
@@ -250,19 +250,17 @@ def _difference(metric: Metric, a: Row, b: Row) -> Difference:
 
 
 def welch_interval(a: Score, b: Score) -> tuple[float, float]:
-    """The 95 % interval of a's mean less b's; both have two runs or more, and a deviation.
+    """The 95 % interval of a's mean less b's; both have two runs or more that differ.
 
-    Degrees of freedom after Welch and Satterthwaite. Without any deviation it has no width.
+    Degrees of freedom after Welch and Satterthwaite.
     """
     from scipy.stats import t
 
     value = a.mean - b.mean
-    parts = [score.std**2 / score.runs for score in (a, b)]
-    error = math.sqrt(sum(parts))
-    if error == 0:
-        return value, value
+    errors = [score.std / math.sqrt(score.runs) for score in (a, b)]
+    error = math.hypot(*errors)
     # Of shares: squares of small variances would vanish.
-    shares = [part / error**2 for part in parts]
+    shares = [(one / error) ** 2 for one in errors]
     freedom = 1 / sum(
         share**2 / (score.runs - 1) for share, score in zip(shares, (a, b), strict=True)
     )
@@ -271,7 +269,12 @@ def welch_interval(a: Score, b: Score) -> tuple[float, float]:
 
 
 def _has_spread(score: Score) -> bool:
-    return score.std is not None and score.runs > 1
+    """Whether there are two runs or more, and they differ.
+
+    Runs that agree to the last digit are most likely one run told several times. Even if they are
+    not: from a deviation of 0 no test can be made.
+    """
+    return bool(score.std) and score.runs > 1
 
 
 def _why(row: Row, score: Score) -> str:
@@ -280,7 +283,7 @@ def _why(row: Row, score: Score) -> str:
         return ""
     if row.origin == "published":
         return "published without the spread of its runs"
-    return "one run"
+    return NO_SPREAD if score.runs > 1 and score.std == 0 else "one run"
 
 
 def _in_units(value: float, score: Score, side: str) -> str:

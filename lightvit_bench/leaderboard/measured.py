@@ -1,8 +1,9 @@
 """Rows from run records: runs of one thing are one row, with mean and standard deviation.
 
-Accuracy: what differs in the seed alone is one row. One value a seed, of its newest run; complete
-runs where there are any, else the newest incomplete one alone, which is shown and not ranked.
-Times: runs of one case in its newest state (commit, weights, packages) are one row, on one machine.
+Accuracy: what differs in the seed alone is one row. One value a seed, of its newest run, and one of
+the same weights; complete runs where there are any, else the newest incomplete one alone, which is
+shown and not ranked. Times: runs of one case in its newest state (commit, weights, packages) are
+one row, on one machine.
 """
 
 from __future__ import annotations
@@ -56,8 +57,15 @@ def _group(record: RunRecord) -> tuple:
     made_by = (record.config, record.config_sha256)
     weights = record.checkpoint and PurePath(record.checkpoint).name  # iter_800.pth, iter_1600.pth
     exported = record.exported and PurePath(record.exported).name
-    timed = (record.threads, _place(record)) if record.task in TIMED else ()
-    return (*what, *model, *made_by, weights, exported, *timed)
+    timed, judged = (), ()
+    if record.task in TIMED:
+        length = (record.expected, *(record.values.get(key) for key in ("frames", "batch")))
+        timed = (record.threads, _place(record), *length)
+    elif record.seed is None:
+        # no training with another seed, but other weights; or somebody's result files
+        known = record.exported_sha256 or record.checkpoint_sha256
+        judged = (known or (record.predictions and record.predictions.sha256),)
+    return (*what, *model, *made_by, weights, exported, *timed, *judged)
 
 
 def _chosen(records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -69,7 +77,11 @@ def _chosen(records: Sequence[RunRecord]) -> list[RunRecord]:
     if complete[-1].task in TIMED:
         return [one for one in complete if _state(one) == _state(complete[-1])]
     newest = {one.seed: one for one in complete if one.expected == complete[-1].expected}
-    return sorted(newest.values(), key=lambda one: (one.date, one.file_name))
+    # the same weights tested again are no further run
+    apart = {
+        one.exported_sha256 or one.checkpoint_sha256 or one.seed: one for one in newest.values()
+    }
+    return sorted(apart.values(), key=lambda one: (one.date, one.file_name))
 
 
 def _row(group: tuple, runs: Sequence[RunRecord]) -> Row:
@@ -121,8 +133,21 @@ def _scores(runs: Sequence[RunRecord]) -> dict[str, Score]:
 
 
 def _figures(record: RunRecord) -> dict[str, float | None]:
-    """A run's figures by metric."""
-    return _READ.get(record.task, _named_figures)(record)
+    """A run's figures by metric.
+
+    Raises:
+        BadDataError: one is no number, is below 0, or a percentage is above 100.
+    """
+    try:
+        found = _READ.get(record.task, _named_figures)(record)
+        for metric in TASKS[record.task].metrics:
+            value, most = found.get(metric.key), 100 if metric.unit == "%" else 1e12
+            if value is not None and not 0 <= value <= most:
+                raise checks.wrong(f"values.{metric.key}", f"0 to {most:g}", value)
+    except BadDataError as error:
+        details = {"record": record.file_name, **error.details}
+        raise BadDataError(error.message, **details) from None
+    return found
 
 
 def _named_figures(record: RunRecord) -> dict[str, float | None]:

@@ -23,6 +23,7 @@ FOLDERS = ("ade20k", "camvid", "coco", "lasot", "pretrain")  # of configs/, in t
 
 _ROOT = Path(__file__).resolve().parents[2]
 _INDEX = "model-index.yml"
+_README = "../../README.md"  # from a metafile's folder, as the model index reads it
 # Our task and metric -> the model index's task and metric.
 _METRICS = {
     ("segmentation", "miou"): ("Semantic Segmentation", "mIoU"),
@@ -57,11 +58,13 @@ _D2MAE = {
     "Image Modeling Pre-Training",
     "URL": "https://arxiv.org/abs/2404.12210",
 }
-_TINYMIM = {"Title": "TinyMIM", "URL": "https://arxiv.org/abs/2301.01296"}
-_MAST = {"Title": "MaST", "URL": "https://github.com/TsingWei/MaST"}
+_TINYMIM = {
+    "Title": "TinyMIM: An Empirical Study of Distilling MIM Pre-trained Models",
+    "URL": "https://arxiv.org/abs/2301.01296",
+}
 # Part of a config's name -> its collection and the collection's paper; the first that fits.
 _COLLECTIONS = (
-    ("mast_", "MaST", _MAST),
+    ("mast_", "MaST", None),
     ("tinymim", "TinyMIM", _TINYMIM),
     ("d2mae", "D2-MAE", _D2MAE),
     ("hiera", "D2-MAE", _D2MAE),
@@ -119,7 +122,7 @@ def _metafile(folder: str, paths: Sequence[Path], named: dict[str, list[Row]]) -
         name, paper = next((n, p) for part, n, p in _COLLECTIONS if part in path.stem)
         name = f"{name}_{folder}"  # two metafiles have no collection in common
         data = {"Training Data": ", ".join(_DATA[folder])}
-        collection = {"Name": name, "Metadata": data, "Paper": paper, "README": "README.md"}
+        collection = {"Name": name, "Metadata": data, "Paper": paper, "README": _README}
         collections[name] = {key: value for key, value in collection.items() if value}
         config = f"configs/{folder}/{path.name}"
         models.append(_model(folder, name, config, path, named.get(config, [])))

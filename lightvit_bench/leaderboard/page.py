@@ -56,7 +56,9 @@ def page_html(boards: Sequence[Board], *, title: str = TITLE, made: str = "") ->
 
 def _plain_tables(boards: Sequence[Board]) -> list[str]:
     """A table of each board's first rows, for a page without JavaScript."""
-    lines: list[str] = []
+    if not boards:
+        return ["<p>The leaderboard has no rows.</p>"]
+    lines = ["<p>Below are the first rows of each table.</p>"]
     left = PLAIN_ROWS_IN_ALL
     for board in boards:
         if left <= 0:
@@ -84,15 +86,22 @@ def _plain_row(row: Row, rank: int | None, key: str, decimals: int) -> str:
     score = row.scores.get(key)
     shown = "–"
     if score is not None:
-        shown = f"{score.mean:.{decimals}f}"
+        shown = _figure(score.mean, decimals)
         if score.std is not None:
-            shown += f" ± {score.std:.{decimals}f}"
+            shown += f" ± {_figure(score.std, decimals)}"
     if not row.complete:
         shown += f" (incomplete: {row.evaluated} of {row.expected})"
     name = " · ".join(filter(None, [row.model, row.variant]))
     about = " ".join(filter(None, [row.source or ", ".join(row.records), *row.remarks]))
     cells = ["–" if rank is None else str(rank), name, shown, about]
     return f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>"
+
+
+def _figure(value: float, decimals: int) -> str:
+    """As the script shows figures: "42.8", and "1.00e12" where digits would fill the page."""
+    if abs(value) < 1e9:
+        return f"{value:.{decimals}f}"
+    return re.sub(r"e\+0*", "e", f"{value:.2e}")
 
 
 def _text(text: str) -> str:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lightvit_bench.bench import checks
@@ -34,8 +34,11 @@ from lightvit_bench.leaderboard.yaml_file import (
 FORMAT_VERSION = 1
 CPU_REMARK = "Absolute frames/s of a CPU do not carry over to another machine."
 
+_ROOT = Path(__file__).resolve().parents[2]
+_MOST = 10**15  # of a count
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kMG]?)")
+_WHOLE = re.compile(r"[0-9]{1,9}")
 _UNITS = {"": 0, "k": 3, "M": 6, "G": 9}
 _KINDS = ("cpu", "gpu", "npu", "unknown")
 _FILE = {"format_version", "sources", "devices", "protocols", "tables"}
@@ -71,8 +74,11 @@ class _Named:
         return self.found[name]
 
 
-def read_published(folder: str | os.PathLike) -> list[Row]:
+def read_published(folder: str | os.PathLike, root: str | os.PathLike = _ROOT) -> list[Row]:
     """All rows of a folder's `*.yml`, in the order of file names and then of the files.
+
+    Args:
+        root: the project's folder; a row's config is a path below it.
 
     Raises:
         MissingDataError: the folder is not there, or holds no such file.
@@ -107,6 +113,7 @@ def read_published(folder: str | os.PathLike) -> list[Row]:
                     other = rows[row.key][1]
                     problem = f"two rows have this key, one of them in {other}."
                     raise Place(place.file, row.key).bad("key", problem, "change one.")
+                _check_config(Place(place.file, row.key), row.config, Path(root))
                 rows[row.key] = (row, place.file)
     return [row for row, _ in rows.values()]
 
@@ -185,6 +192,16 @@ def _check_source(place: Place, source: Map) -> None:
         raise place.bad("url", "an address begins with https://.", "mend it, or leave it out.")
 
 
+def _check_config(place: Place, config: str | None, root: Path) -> None:
+    if config is None:
+        return
+    path = PurePosixPath(config)
+    below = not path.is_absolute() and ".." not in path.parts and path.suffix == ".py"
+    if not below or not (root / path).is_file():
+        do = "name a config by its path below the project's folder, or none."
+        raise place.bad("config", f"there is no config {checks.shown(config)}.", do)
+
+
 def _speeds(place: Place, values: Any, devices: _Named, sources: _Named) -> tuple[Speed, ...]:
     found = []
     for name, value in mapping(place, "speeds", values).items():
@@ -208,7 +225,7 @@ def _speeds(place: Place, values: Any, devices: _Named, sources: _Named) -> tupl
             title = sources.get(at, said["source"])[1]["title"]
             said["source"] = f"{title}, {said.pop('where')}"
         if "threads" in said:
-            said["threads"] = int(_number(at, f"devices.{name}.threads", said["threads"], 1))
+            said["threads"] = _whole(at, f"devices.{name}.threads", said["threads"], 1)
         speed = _number(place, f"speeds.{name}", value, 0)
         if not speed:
             raise place.bad(f"speeds.{name}", "a speed is more than 0.", "leave it out.")
@@ -243,7 +260,7 @@ def _recipe(place: Place, table: Map, values: Map) -> Recipe:
     said: dict[str, Any] = _merged(place, "recipe", table, values, {f.name for f in fields(Recipe)})
     if "pretraining_epochs" in said:
         epochs = said["pretraining_epochs"]
-        said["pretraining_epochs"] = int(_number(place, "recipe.pretraining_epochs", epochs, 0))
+        said["pretraining_epochs"] = _whole(place, "recipe.pretraining_epochs", epochs, 0)
     return Recipe(**said)
 
 
@@ -287,7 +304,7 @@ def _flops(text: str) -> str:
 def _number(place: Place, name: str, value: Any, least: float, most: float = math.inf) -> float:
     try:
         number = float(Decimal(value)) if isinstance(value, str) and "_" not in value else math.nan
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):  # the latter of a signalling NaN
         number = math.nan
     if not (math.isfinite(number) and least <= number <= most):
         limit = f"from {least:g} to {most:g}" if most < math.inf else f"of {least:g} or more"
@@ -295,11 +312,19 @@ def _number(place: Place, name: str, value: Any, least: float, most: float = mat
     return number
 
 
+def _whole(place: Place, name: str, value: str, least: int) -> int:
+    """Digits alone: what has a fraction is not rounded, it is refused."""
+    if not _WHOLE.fullmatch(value) or int(value) < least:
+        problem = f"{checks.shown(value)} is no whole number of {least} or more."
+        raise place.bad(name, problem, "mend the figure.")
+    return int(value)
+
+
 def _amount(place: Place, name: str, value: str) -> int:
     """A whole number, or one with a unit: "5717416", "5.7 M", "0.585 G"."""
     match = _AMOUNT.fullmatch(value)
     number = Decimal(match[1]).scaleb(_UNITS[match[2]]) if match else Decimal(0)
-    if number <= 0 or number != number.to_integral_value():
+    if not 0 < number <= _MOST or number != number.to_integral_value():
         do = "write a whole number, or one with k, M or G: 5.7 M."
         raise place.bad(name, f"{checks.shown(value)} is no count.", do)
     return int(number)
@@ -317,7 +342,7 @@ def _check_version(place: Place, values: Map) -> None:
     version = text_of(place, values, "format_version")
     if version == str(FORMAT_VERSION):
         return
-    newer = version.isdecimal() and int(version) > FORMAT_VERSION
+    newer = bool(_WHOLE.fullmatch(version)) and int(version) > FORMAT_VERSION
     do = "update lightvit_bench." if newer else f"write format_version: {FORMAT_VERSION}."
     problem = f"format version {checks.shown(version)}, and this reads {FORMAT_VERSION}."
     raise place.bad("format_version", problem, do)

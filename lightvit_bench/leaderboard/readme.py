@@ -61,7 +61,7 @@ def _measured(boards: Sequence[Board]) -> str:
             rows.append(
                 [
                     cell(f"{where}: {metric.title}"),
-                    f"`{row.protocol}`" if row.protocol else cell(board.task.title),
+                    _code(row.protocol) if row.protocol else cell(board.task.title),
                     str(rank) if rank else f"not ranked: {row.evaluated} of {row.expected}",
                     cell(_model(row)),
                     _score(row.scores.get(metric.key), metric),
@@ -87,10 +87,15 @@ def _published(boards: Sequence[Board]) -> str:
         cited = (_cited(found[0], metric) if found else NONE for found in (ours, small))
         where = cell(f"{first.dataset} {first.split}")
         rows.append(
-            [f"{where}: {metric.title}", f"`{first.protocol}`", str(len(board.rows)), *cited]
+            [f"{where}: {metric.title}", _code(first.protocol), str(len(board.rows)), *cited]
         )
     head = ["data", "protocol", "rows", "of this method's papers", "of any"]
     return table(head, rows, left=len(head))
+
+
+def _code(text: str) -> str:
+    """Text as code in a table, where a bar alone would end the cell."""
+    return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
 
 
 def _is_small(row: Row) -> bool:

@@ -36,6 +36,7 @@ from lightvit_bench.leaderboard.suite_cells import (
     write_state,
 )
 from lightvit_bench.leaderboard.suite_child import (
+    check_folder,
     ending_signals,
     last_lines,
     locked,
@@ -138,7 +139,8 @@ def run_suite(
         tools: folder of train.py and test.py.
 
     Raises:
-        UserError: the suite's file is wrong; `only` names no run; another process runs the suite.
+        UserError: the suite's file is wrong; `only` names no run; `out` is no folder, or cannot be
+            written to; another process runs the suite.
         KeyboardInterrupt, SystemExit: told to end, after the program that ran has ended, too.
     """
     suite = read_suite(path)
@@ -155,6 +157,7 @@ def run_suite(
         if not only or run.name in only
         for seed in run.seeds
     ]
+    check_folder(folder)
     job = _Job(Path(tools), anew, dry_run, -1)
     if dry_run:
         results = _each(cells, job, report)
@@ -259,7 +262,7 @@ def _run(cell: Cell, state: State, job: _Job, say: Callable[[str], None]) -> Cel
     if code:
         return _failed(cell, step, code, log)
     try:
-        names = new_records(cell, state.checkpoint_sha256)
+        names = new_records(cell, state)
     except UserError as error:
         told = (*str(error).splitlines(), f"log: {log}", *last_lines(log))
         return CellResult(cell, FAILED, told)

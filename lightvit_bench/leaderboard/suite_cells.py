@@ -10,11 +10,12 @@ OUT/RUN/seed-S/cell.json       what was asked, how far it is, its records
 from __future__ import annotations
 
 import ast
+import difflib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from lightvit_bench.bench.record import RunRecord, read_record
 from lightvit_bench.errors import BadDataError, ConfigError, UserError
 from lightvit_bench.leaderboard.measured import rows_of
 from lightvit_bench.leaderboard.suite_file import SuiteRun
+from lightvit_bench.leaderboard.tasks import TASKS
 from lightvit_bench.writing import whole_file
 
 BEGUN, TRAINED, DONE = "begun", "trained", "done"
@@ -195,41 +197,42 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
             lines.append(f"{key}: {', '.join(names)}")
         elif key == "checkpoint":
             lines.append("checkpoint: another file")
+        elif isinstance(old, list) and isinstance(new, list):
+            lines += [
+                f"{key}: {told}" for told in _changed_words(old, new, key.endswith("options"))
+            ]
         else:
             lines.append(f"{key}: {_words(old)} -> {_words(new)}")
     return lines
 
 
 def finished_records(cell: Cell, state: State) -> list[RunRecord] | None:
-    """The records of a cell that is done; None of one that is not, or whose records are gone."""
+    """The records of a cell that is done; None of one that is not, or whose records are gone.
+
+    Records that `new_records` would refuse do not count either.
+    """
     if state.step != DONE or not state.records:
         return None
     try:
-        return [read_record(cell.records / name) for name in state.records]
+        records = {path: read_record(path) for path in map(cell.records.joinpath, state.records)}
+        _check_records(cell, state, records)
     except UserError:
         return None
+    return list(records.values())
 
 
-def new_records(cell: Cell, checkpoint_sha256: str | None) -> tuple[str, ...]:
+def new_records(cell: Cell, state: State) -> tuple[str, ...]:
     """Names of the records that a test or benchmark has just written, checked.
 
     Raises:
-        BadDataError: there is none, one cannot be read or is of no known task, or it is of another
-            seed or checkpoint.
+        BadDataError: there is none, one cannot be read, is of no known task or without its task's
+            main figure; or it is of other weights than those asked for, or, of a run that is
+            trained, of another seed. Weights that are only tested may be of any seed.
     """
     paths = sorted(cell.records.glob("*.json"))
     if not paths:
         raise BadDataError("no record was written.", looked_in=str(cell.records))
-    records = [read_record(path) for path in paths]
-    rows_of(records)
-    for path, record in zip(paths, records, strict=True):
-        if cell.run.config is None:
-            continue
-        if record.seed is not None and record.seed != cell.seed:
-            raise BadDataError(f"a record is of seed {record.seed}.", file=str(path))
-        digest = record.checkpoint_sha256
-        if checkpoint_sha256 is not None and digest not in (None, checkpoint_sha256):
-            raise BadDataError("a record is of another checkpoint.", file=str(path))
+    _check_records(cell, state, {path: read_record(path) for path in paths})
     return tuple(path.name for path in paths)
 
 
@@ -249,6 +252,37 @@ def set_aside(path: Path, word: str) -> Path:
 
 
 # ----------------------------------------------------------------------------------------- details
+
+
+def _check_records(cell: Cell, state: State, records: Mapping[Path, RunRecord]) -> None:
+    """`BadDataError` as of `new_records`."""
+    run = cell.run
+    asked = state.checkpoint_sha256 if run.train else state.asked.get("checkpoint")
+    for path, record in records.items():
+        (row,) = rows_of([record])
+        main = TASKS[record.task].main
+        if main.key not in row.scores:
+            raise BadDataError(
+                f"a record has no {main.title}, the figure that its task is ranked by.",
+                file=str(path),
+                task=record.task,
+                field=f"values.{main.key}",
+            )
+        if run.config is None:
+            continue
+        if run.train and record.seed not in (None, cell.seed):
+            raise BadDataError(
+                f"a record is of seed {record.seed}, not {cell.seed}.", file=str(path)
+            )
+        # of an exported file, that is the file's; its checkpoint's is the one it was made from
+        found = (record.exported_sha256, record.checkpoint_sha256)
+        if asked not in found:
+            raise BadDataError(
+                "a record is of another checkpoint.",
+                file=str(path),
+                asked_for=str(asked),
+                found=[one for one in found if one] or "none",
+            )
 
 
 def _bases(path: Path) -> list[Path]:
@@ -300,6 +334,31 @@ def _is_file(text: str) -> bool:
         return 0 < len(text) < _LONGEST_PATH and Path(text).is_file()
     except (OSError, ValueError):  # a name that no file can have
         return False
+
+
+def _changed_words(old: Sequence[str], new: Sequence[str], options: bool) -> list[str]:
+    """What differs between two lists of KEY=VALUE (`options`) or of a command's words."""
+    if not options:
+        old, new = _with_values(old), _with_values(new)
+    if sorted(old) == sorted(new):
+        return [f"in another order: {_words(list(new))}"]
+    steps = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    return [
+        f"{_words(list(old[a:b]))} -> {_words(list(new[c:d]))}"
+        for step, a, b, c, d in steps
+        if step != "equal"
+    ]
+
+
+def _with_values(words: Sequence[str]) -> list[str]:
+    """Words with what follows an option joined to it: ["tools/x.py", "--rounds 3"]."""
+    found: list[str] = []
+    for word in words:
+        if found and found[-1].startswith("--") and not word.startswith("--"):
+            found[-1] += f" {word}"
+        else:
+            found.append(word)
+    return found
 
 
 def _words(value: Any) -> str:

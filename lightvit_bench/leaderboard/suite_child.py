@@ -70,6 +70,26 @@ def last_lines(log: Path) -> list[str]:
     return [line if len(line) <= 300 else f"{line[:297]}..." for line in lines[-_LAST:]]
 
 
+def check_folder(folder: Path) -> None:
+    """`ConfigError` where a file is in the place of a folder of results, or of one above it."""
+    try:
+        there = next((one for one in (folder, *folder.parents) if one.exists()), None)
+    except OSError as error:
+        because = error.strerror or str(error)
+        raise _no_folder(folder, because, error.filename or folder) from None
+    if there is not None and not there.is_dir():
+        raise _no_folder(folder, "this is a file", there)
+
+
+def _no_folder(folder: Path, because: str, file: str | Path) -> ConfigError:
+    return ConfigError(
+        f"--out {folder}: no results can be written there.",
+        because=because,
+        file=str(file),
+        set="--out to a folder that can be written to",
+    )
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[int]:
     """Have a folder to oneself; yields the lock's descriptor.
@@ -77,11 +97,15 @@ def locked(folder: Path) -> Iterator[int]:
     The system lets go of the lock when all processes that hold it have ended, however they did.
 
     Raises:
-        ConfigError: another process has it.
+        ConfigError: another process has it; or it cannot be made, or written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        because = error.strerror or str(error)
+        raise _no_folder(folder, because, error.filename or path) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -26,7 +26,7 @@ class RunResult:
 
 
 def result_lines(results: Sequence[RunResult]) -> list[str]:
-    """A table for each task; a run without a record is named below."""
+    """A table for each task; a run without a record, or without a complete one, is named below."""
     found: dict[str, list[tuple[str, str, Row]]] = {}
     notes = []
     for one in results:
@@ -39,10 +39,15 @@ def result_lines(results: Sequence[RunResult]) -> list[str]:
         except UserError as error:
             notes += [f"{one.name}: {line}" for line in str(error).splitlines()]
             continue
+        partial = [record for record in one.records if not record.complete]
+        if not rows:
+            notes.append(f"{one.name}: {seeds}, none of them complete")
+        elif partial:
+            seeds += f", {len(partial)} {plural(len(partial), 'run')} incomplete"
         for row in rows:
             label = one.name if len(rows) == 1 else f"{one.name}: {about(row)}"
             found.setdefault(row.task, []).append((label, seeds, row))
-        notes += [_incomplete(one.name, record) for record in one.records if not record.complete]
+        notes += [_incomplete(one.name, record) for record in partial]
     lines: list[str] = []
     for task, rows in found.items():
         metrics = [m for m in TASKS[task].metrics if any(m.key in row.scores for *_, row in rows)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
+from typing import Any
 
 import numpy as np
 
@@ -93,6 +95,36 @@ def average_precision(
     return Precision(np.where(stats > -1, stats, np.nan), by_category, "\n".join(lines))
 
 
+def is_finite(value: Any) -> bool:
+    """Whether what JSON gave is a finite number."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:  # an int beyond all floats
+        return False
+
+
+def check_layout(content: dict, where: str) -> None:
+    """`BadDataError` unless an annotation file has images, categories and objects with ids.
+
+    What is told is the first entry of a list, by its number from 1, that has none.
+    """
+    lists = ("images", "categories")
+    if not all(isinstance(content.get(key), list) for key in lists):
+        raise BadDataError(f"{where} is not of COCO's layout: no lists of images and categories.")
+    entries = {"images": ("id",), "categories": ("id",), "annotations": ("image_id", "category_id")}
+    for key, needed in entries.items():
+        held = content.get(key, [])
+        if not isinstance(held, list):
+            raise BadDataError(f"{where} is not of COCO's layout: its {key} are no list.")
+        for number, one in enumerate(held, start=1):
+            ids = [one.get(name) for name in needed] if isinstance(one, dict) else [None]
+            if not all(type(value) is int and abs(value) < 2**63 for value in ids):
+                raise BadDataError(
+                    f"{where} is not of COCO's layout: number {number} of its {key} has no whole "
+                    f"{' and '.join(needed)}."
+                )
+
+
 def truth_of(content: dict, where: str, engine: Engine, masks: bool):
     """An annotation file's content, changed here, as the engine's own object.
 
@@ -103,9 +135,7 @@ def truth_of(content: dict, where: str, engine: Engine, masks: bool):
     Raises:
         BadDataError: it is not of COCO's layout, or lacks a mask.
     """
-    lists = ("images", "categories")
-    if not all(isinstance(content.get(key), list) for key in lists):
-        raise BadDataError(f"{where} is not of COCO's layout: no lists of images and categories.")
+    check_layout(content, where)
     for number, one in enumerate(content.setdefault("annotations", []), start=1):
         if masks and not one.get("segmentation"):
             raise BadDataError(

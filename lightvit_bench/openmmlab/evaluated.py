@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +21,17 @@ from lightvit_bench.verification.keeping import (
     stored_labels,
     stored_masks,
 )
+from lightvit_bench.verification.protocols import (
+    Labels,
+    names_sha256,
+    object_protocol,
+    picture_protocol,
+)
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
 
 _DEMO = "demo.json"  # what generated data has at its root
-_ADE_VAL = frozenset(f"ADE_val_{number:08d}" for number in range(1, 2001))
-_CAMVID = {"test": 233, "val": 101}
-_COCO_VAL, _COCO_CLASSES = 5000, 80
 
 
 @dataclass(frozen=True)
@@ -105,21 +106,26 @@ def evaluated_pictures(
     predictions = truth = None
     remarks: tuple[str, ...] = ()
     section = cfg["test_dataloader"]["dataset"]
+    classes = list(dataset.metainfo["classes"])
+    first, ignore = int(bool(samples[0].get("reduce_zero_label"))), int(metric.ignore_index)
+    labels = Labels(len(classes), names_sha256(classes), first, ignore)
     if out is not None and not hasattr(dataset, "seg_map_suffix"):
         remarks = ("predictions on several data sets at once cannot be verified",)
     elif out is not None and len(set(names)) < len(names):
         remarks = ("predictions of images that share a name have overwritten one another",)
+    elif out is not None and samples[0].get("label_map"):
+        remarks = ("predictions of chosen classes cannot be verified: masks have other values",)
     elif out is not None:
-        first = int(bool(samples[0].get("reduce_zero_label")))
-        how = dict(first=first, ignore=int(metric.ignore_index))
-        classes = len(dataset.metainfo["classes"])
-        predictions = stored_labels(out, names, classes=classes, **how)
+        how = dict(first=first, ignore=ignore)
+        predictions = stored_labels(
+            out, names, classes=labels.classes, class_digest=labels.digest, **how
+        )
         masks = {n: Path(one["seg_map_path"]) for n, one in zip(names, samples, strict=True)}
         folder = Path(dataset.data_prefix["seg_map_path"])
         shown = _as_given(folder, section.get("data_root"))
         suffix, ending = dataset.seg_map_suffix, dataset.img_suffix.rpartition(".")[0]
         truth = stored_masks(masks, shown, **how, suffix=suffix, ending=ending)
-    protocol, shown_split = _picture_protocol(type(dataset).__name__, title, split, whole)
+    protocol, shown_split = picture_protocol(title, split, whole, labels)
     exact = metric.exact
     return Evaluated(
         task="segmentation",
@@ -151,6 +157,7 @@ def evaluated_objects(
         found = [metrics[f"{metric.prefix}/{kind}_{name}"] for name in NAMES]
         figures = [None if math.isnan(x) else float(x) for x in found]
         values |= {f"{KINDS[kind]}_{n}": x for n, x in zip(FIGURES, figures, strict=True)}
+    every = [one["id"] for one in metric._coco_api.dataset["categories"]]
     section, title = cfg["test_dataloader"]["dataset"], _title(dataset)
     split = _coco_split(metric.ann_file)
     predictions = truth = None
@@ -160,44 +167,23 @@ def evaluated_objects(
         if len(evaluated) < len(images):
             places = [i for i, one in enumerate(images) if one["id"] in evaluated]
             options["images"] = as_ranges(places)
-        every = {one["id"] for one in metric._coco_api.dataset["categories"]}
-        if every != set(metric.told.category_ids):
+        if set(every) != set(metric.told.category_ids):
             options["categories"] = as_ranges(metric.told.category_ids)
         predictions = stored_coco(metric.out, metric.out, **options)
         truth = stored_coco(metric.ann_file, _as_given(metric.ann_file, section.get("data_root")))
-    standard = (
-        title == "COCO"
-        and metric.ann_file.name == "instances_val2017.json"
-        and len(images) == _COCO_VAL
-        and len(metric.told.category_ids) == _COCO_CLASSES
-    )
-    count = f"coco-{len(names)}-images-{_digest(names)}"
+    scored = metric.told.category_ids
     return Evaluated(
         task="detection",
         values=values,
         dataset=title,
         split=split,
-        protocol=f"{'coco-val2017' if standard else count}@coco-ap",
+        protocol=object_protocol(title, metric.ann_file.name, names, scored, every),
         demo=_is_demo(dataset, section),
         expected=len(images),
         evaluated=len(metric.told.image_ids),
         predictions=predictions,
         truth=truth,
     )
-
-
-def _picture_protocol(kind: str, title: str, split: str, names: Collection[str]) -> tuple[str, str]:
-    """The protocol's id and the split's name, of a set of images (without ending)."""
-    if kind == "ADE20K" and set(names) == _ADE_VAL:
-        return "ade20k-val@single-scale", "val"
-    if kind == "CamVid" and len(names) == _CAMVID.get(split):
-        return f"camvid-{split}@single-scale", split
-    plain = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
-    return f"{plain}-{len(names)}-images-{_digest(names)}@single-scale", split
-
-
-def _digest(names: Collection[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:8]
 
 
 def _pair_names(dataset: Any) -> list[str]:

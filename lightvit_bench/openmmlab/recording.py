@@ -168,16 +168,14 @@ def shared_fields(
 ) -> tuple[dict[str, Any], list[str]]:
     """Config, its digest, seed and training curves, for every task; and remarks.
 
-    The seed is that of the training, where the checkpoint tells; else the config's.
+    The seed is that of the training, where the checkpoint tells. That of the test's config is none
+    of it: the same weights, tested with several, are one training.
     """
-    seed = _whole(meta.get("seed"))
-    if seed is None:
-        seed = _whole((cfg.get("randomness") or {}).get("seed"))
     curves, whole = training_curves(checkpoint.parent, _whole(meta.get("iter")))
     fields = dict(
         config=shown_path(config),
         config_sha256=config_sha256(cfg, trained_config(meta)),
-        seed=seed,
+        seed=_whole(meta.get("seed")),
         curves=curves,
     )
     return fields, [] if whole else ["the log of the training could not be read to its end"]

@@ -5,9 +5,11 @@ Each kind of `StoredFiles` and its options:
     tracks              a folder of SEQ.txt; rule (LaSOT's, as asked for), names
     lasot-annotations   whatever `data.lasot_annotations` reads
     got10k-annotations  GOT-10k's folder; split
-    label-png           a folder of NAME.png; classes, first, ignore, names
+    label-png           a folder of NAME.png; classes, class_digest, first, ignore, names
     label-masks         a folder of masks; first, ignore, suffix, ending
     coco-json           results, or annotations; of results images and categories
+
+`verification.options` checks them.
 
 `names`, joined by "/", are given where the folder holds other files of the kind as well; without it
 all count. Digests are of the files that count: `provenance.sha256_of_files`, or of annotations
@@ -30,6 +32,7 @@ from lightvit_bench.errors import ConfigError, MissingDataError
 
 TRACKS, LASOT, GOT10K = "tracks", "lasot-annotations", "got10k-annotations"
 LABELS, MASKS, COCO = "label-png", "label-masks", "coco-json"
+_MOST = 10_000_000  # numbers that ranges of a few letters may hold
 BETWEEN_NAMES = "/"  # which no file's name can hold
 
 
@@ -88,17 +91,24 @@ def truth_digest(truth: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
 
 
 def stored_labels(
-    folder: str | os.PathLike, names: Iterable[str], *, classes: int, first: int, ignore: int
+    folder: str | os.PathLike,
+    names: Iterable[str],
+    *,
+    classes: int,
+    class_digest: str,
+    first: int,
+    ignore: int,
 ) -> StoredFiles:
     """Predicted label PNGs: class k has the value k + `first`.
 
-    `names`: of the images, without ending. `MissingDataError` if one has no PNG.
+    `names`: of the images, without ending. `class_digest`: `protocols.names_sha256` of the classes'
+    names. `MissingDataError` if an image has no PNG.
     """
     wanted, folder = set(names), Path(folder)
     files = {f"{name}.png": folder / f"{name}.png" for name in wanted}
     _demand(files, folder)
     others = {path.stem for path in _listed(folder, ".png")} - wanted
-    options = {"classes": classes, "first": first, "ignore": ignore}
+    options = {"classes": classes, "class_digest": class_digest, "first": first, "ignore": ignore}
     options |= _names(wanted, bool(others))
     return StoredFiles(LABELS, shown_path(folder), len(files), sha256_of_files(files), options)
 
@@ -117,7 +127,9 @@ def stored_masks(
     Args:
         masks: name of the prediction -> file.
         shown: the folder as the config has it, `data/...` for what lies below $LIGHTVIT_DATA.
-        first: of the classes' values; values below it are ignored, as `ignore` is.
+        first: of the classes' values.
+        ignore: what is ignored, as mmsegmentation has it: `first` is taken off, and what was below
+            it is 255.
         suffix, ending: the mask of prediction NAME+ending is NAME+suffix.
     """
     files = {mask_name(name, suffix, ending): path for name, path in masks.items()}
@@ -147,11 +159,16 @@ def as_ranges(numbers: Iterable[int]) -> str:
 
 
 def from_ranges(text: str) -> list[int]:
-    """The numbers that `as_ranges` wrote; ValueError for other text."""
-    found = []
+    """The numbers that `as_ranges` wrote, ascending; ValueError for other text."""
+    found: list[int] = []
     for part in text.split():
-        first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
+        first, dash, last = part.partition("-")
+        if not (first.isdecimal() and (last.isdecimal() or not dash)):
+            raise ValueError(f"{part[:40]!r} is no range")
+        start, end = int(first), int(last or first)
+        if end < start or len(found) + end - start >= _MOST or found[-1:] >= [start]:
+            raise ValueError(f"{part[:40]!r}: ranges ascend, and hold {_MOST:,} at most")
+        found += range(start, end + 1)
     return found
 
 

@@ -13,7 +13,7 @@ from lightvit_bench.data.box_files import read_boxes
 from lightvit_bench.data.lasot_annotations import LasotAnnotations
 from lightvit_bench.data.set_checks import set_by
 from lightvit_bench.data.tracking_sets import open_set
-from lightvit_bench.errors import BadDataError
+from lightvit_bench.errors import BadDataError, MissingDataError
 from lightvit_bench.tracking.judging.judge import (
     COMPANIONS,
     judge_boxes,
@@ -26,6 +26,7 @@ from lightvit_bench.verification.keeping import (
     TRACKS,
     truth_digest,
 )
+from lightvit_bench.verification.protocols import coverage, got10k_wholes, lasot_wholes
 
 LASOT_KEYS = ("auc", "op50", "op75", "precision", "norm_precision")
 
@@ -41,11 +42,11 @@ def tracks_again(
     annotations.check_known(names, str(predictions))
     truths = {name: (annotations[name].boxes_xywh, annotations[name].absent) for name in names}
     problems += _other_truth(record.truth, truths, truth)
-    rule = str(record.predictions.options.get("rule", "toolkit"))
+    rule = record.predictions.options["rule"]
     scores = judge_boxes(_boxes(predictions, names), truths, rule=rule)
-    recorded = (record.protocol or "").rpartition("@")[2]
-    if recorded != scores.curves.rule:
-        problems.append(f"judged by @{scores.curves.rule}, and the record says @{recorded}")
+    annotated = (annotations.names, annotations.known)
+    wholes = lasot_wholes(names, record, scores.curves.rule, *annotated)
+    problems += coverage(record, len(names), wholes)
     return {key: getattr(scores, key) for key in LASOT_KEYS}, problems
 
 
@@ -56,13 +57,21 @@ def got10k_again(
     check_kinds(record, (TRACKS,), (GOT10K,))
     names, problems = names_of(record.predictions, predictions, ".txt")
     problems += _changed(record.predictions, predictions, names)
-    split = str(record.truth.options.get("split", "val"))
+    split = record.truth.options["split"]
     with set_by("--truth PATH"):
         every = open_set("got10k", truth, split, say=lambda message: None)
     known = {one.name: one for one in every if one.name in set(names)}
     truths = {name: got10k_truth(one.annotation) for name, one in known.items()}
     problems += _other_truth(record.truth, truths, truth)
+    if unknown := sorted(set(names) - set(known)):
+        raise MissingDataError(
+            f"{len(unknown)} sequences are not annotated.",
+            sequences=unknown[:10],
+            looked_for=str(truth),
+        )
     scores, _ = judge_got10k_boxes(_boxes(predictions, names), known.values())
+    wholes = got10k_wholes(names, split, [one.name for one in every])
+    problems += coverage(record, len(names), wholes)
     return {key: getattr(scores, key) for key in ("ao", "sr50", "sr75")}, problems
 
 

@@ -15,6 +15,7 @@ from lightvit_bench.bench.provenance import shown_path
 from lightvit_bench.bench.record import RunRecord, read_record
 from lightvit_bench.data.roots import resolve_root
 from lightvit_bench.errors import BadDataError, MissingDataError, UserError, printable
+from lightvit_bench.verification.options import check_options
 
 # Relative. Counts, boxes and scores are stored exactly, or as they were judged: what is left are
 # sums in another order (another numpy, the other of COCO's two evaluators).
@@ -112,11 +113,12 @@ def verify_record(
 
     Raises:
         MissingDataError: the record, or the files, are not there.
-        BadDataError: the record cannot be read, kept no predictions, or is of a kind that no score
-            can be computed of.
+        BadDataError: the record cannot be read, kept no predictions, is of a kind that no score
+            can be computed of, or an option of its files is missing, unknown or out of range.
     """
     record = read_record(path)
     _refuse_without(record, str(path))
+    check_options(record)
     places = [
         _place(record.predictions, predictions, "predictions"),
         _place(record.truth, truth, "truth"),

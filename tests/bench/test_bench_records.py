@@ -1,4 +1,4 @@
-"""--record of bench_backbone, bench_pairs and bench_pretrain: what they measure is what is kept."""
+"""--record of benchmarks: what bench_backbone, bench_pairs and bench_pretrain measure is kept."""
 
 import re
 import runpy
@@ -101,13 +101,33 @@ def test_bench_backbone_refuses_what_is_no_measurement(tool, options):
     assert "ConfigError" in tool("bench_backbone.py", *options, code=2)
 
 
-@pytest.mark.parametrize("name", ["backbone", "pretrain", "pairs"])
-def test_a_place_for_records_that_is_none_is_told_first(tool, tmp_path, name):
+@pytest.mark.parametrize(
+    "words, measures",
+    [
+        (["bench_backbone.py"], "openmmlab.backbone_speed.bench"),
+        (["bench_detect.py", "configs/coco/mask_rcnn_random_tiny.py"], "detection.speed.bench"),
+        (["bench_page.py", "--rows", 1000], "leaderboard.page_speed.made_up_rows"),
+        (["bench_pairs.py", "configs/stills/ostrack_tiny.py"],
+         "tracking.training.bench_pairs.open_pairs"),
+        (["bench_pretrain.py", "--precision", "fp32"], "pretrain.bench.matmul_rate"),
+        (["bench_track.py"], "tracking.latency.bench.bench"),
+        (["soak_track.py"], "tracking.latency.inputs.prepare"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_a_place_for_records_that_is_none_is_told_first(
+    tool, tmp_path, monkeypatch, words, measures
+):
+    """A file, and a folder that takes no files (not even root's)."""
+
+    def measure(*given, **options):
+        raise AssertionError("measured before it was clear that there is a place for the record")
+
+    monkeypatch.setattr(f"lightvit_bench.{measures}", measure)
     (tmp_path / "file").write_text("")
-    first = ["configs/stills/ostrack_tiny.py"] if name == "pairs" else []
-    words = [*first, *(["--precision", "fp32"] if name == "pretrain" else [])]
-    out = tool(f"bench_{name}.py", *words, "--record", tmp_path / "file", code=2)
-    assert str(tmp_path / "file") in out and "GMAC" not in out and " ms" not in out
+    for place in (tmp_path / "file", "/proc"):
+        out = tool(*words, "--record", place, code=2)
+        assert f"ConfigError: --record {place}: no record can be written there." in out
 
 
 # ------------------------------------------------------------------------------------- pre-training

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import subprocess
 import sys
 
@@ -313,11 +314,61 @@ def test_commands_name_no_folder_of_a_computer(tmp_path):
     said = command_line(argv, root)
     assert said == (
         "tools/test.py configs/a.py .../lasot --out=.../out test_set.root=data "
-        "A=.../a,.../b:.../c https://example.org/x ../shared/data 'a b'"
+        "A=.../a,.../b:.../c https://example.org/x .../data 'a b'"
     )
     assert shown_path(root / "x/y.py", root) == "x/y.py"
     assert shown_path("/home/me/y.py", root) == ".../y.py"
     assert shown_path("x/y.py", root) == "x/y.py"
+    assert shown_path(root / "../../alice/y.py", root) == ".../y.py"
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("root='/home/alice/my data'", "root='.../my data'"),
+        ('root="/home/alice/data"', 'root=".../data"'),
+        ("init=['/home/alice/a', \"/home/alice/b\"]", "init=['.../a', \".../b\"]"),
+        ("a=[/home/alice/x,/home/alice/y]", "a=[.../x,.../y]"),
+        ("a=(/home/alice/x, /home/alice/y)", "a=(.../x, .../y)"),
+        ("dict(init='/home/alice/z',a=1)", "dict(init='.../z',a=1)"),
+        ("file:///home/alice/x", "file://.../x"),
+        ("a='file:///home/alice/x'", "a='file://.../x'"),
+        ("a=//home/alice/x", "a=.../x"),
+        ("../../home/alice/x", ".../x"),
+        ("a=['../../home/alice/x']", "a=['.../x']"),
+        ("a=data/../../alice/x", "a=.../x"),
+        ("a=data/../configs/x", "a=configs/x"),
+        ("a='data/../configs/x'", "a='configs/x'"),
+        ("~alice/x", ".../x"),
+        ("a=~/alice/x", "a=.../x"),
+        ("see /home/alice/x", "see .../x"),
+        ("a='see ../../alice/x'", "a='see .../x'"),
+        ("-I/home/alice/x", "-I.../x"),
+        ("a=/home/alice (old)/x", "a=.../x"),
+        ("a=/home/O'Alice/x", "a=.../x"),
+        ("ROOT/data/x", "data/x"),
+        ("a='ROOT/data/x'", "a='data/x'"),
+        ("a=['ROOT/../alice/x']", "a=['.../x']"),
+        ("a=https://example.org/b/../c", "a=https://example.org/b/../c"),
+        ("a=b/c/d.py", "a=b/c/d.py"),
+        ("a=1/2", "a=1/2"),
+    ],
+)
+def test_no_form_of_a_path_names_a_persons_folder(tmp_path, monkeypatch, typed, shown):
+    root = tmp_path / "project"
+    root.mkdir()
+    monkeypatch.chdir(root)
+    said = command_line([str(root / "x.py"), typed.replace("ROOT", str(root))], root)
+    assert shlex.split(said) == ["x.py", shown]
+
+
+def test_a_path_that_goes_up_is_taken_from_the_current_folder(tmp_path, monkeypatch):
+    root = tmp_path / "project"
+    (root / "tools").mkdir(parents=True)
+    monkeypatch.chdir(root / "tools")
+    assert shown_path("../configs/a.py", root) == "configs/a.py"
+    assert shown_path("../../alice/data", root) == ".../data"
+    assert shown_path("~/data", root) == ".../data"
 
 
 def git(root, *arguments):
@@ -405,3 +456,12 @@ def test_the_digest_of_files_is_of_names_and_contents(tmp_path):
     digests = [sha256_of_files(files) for files in ({"a": a, "b": b}, {"a": b, "b": a}, {"a": a})]
     assert len(set(digests)) == 3
     assert sha256_of_files({"b": b, "a": a}) == digests[0]
+
+
+def test_a_folder_is_no_record(tmp_path):
+    folder = tmp_path / "x.json"
+    folder.mkdir()
+    write_record(made(), tmp_path)
+    assert len(read_records(tmp_path)) == 1
+    with pytest.raises(MissingDataError, match="no such record"):
+        read_record(folder)

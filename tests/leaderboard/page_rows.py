@@ -16,7 +16,8 @@ _LASOT = dict(
 def published(key: str, miou: float, **others) -> Row:
     """A published row of ADE20K."""
     fields = dict(model=key.upper(), source=f"Paper {key}, table 1", **_ADE)
-    return Row(key=key, origin="published", scores={"miou": Score(miou)}, **(fields | others))
+    fields["scores"] = {"miou": Score(miou)}
+    return Row(key=key, origin="published", **(fields | others))
 
 
 def page_rows() -> list[Row]:
@@ -100,4 +101,54 @@ def page_rows() -> list[Row]:
                 command="tools/bench_track.py",
             )
         )
+    return rows
+
+
+def absurd_rows() -> list[Row]:
+    """Rows that no page is made for: long words wherever a row has text, and figures of 1e300."""
+    name = "MaST-Tiny-distilled-384-W" * 30
+    long = [f"{'W' * n}-{'OSTrack_D2MAE_'[: n // 3]}"[:n] for n in (30, 45, 60)]
+    made_of = Recipe(name, name, head=name, fine_tuning=name)
+    rows = [
+        published(
+            f"absurd{i}",
+            miou,
+            model=model,
+            variant=model,
+            source=name,
+            url=f"https://example.org/{name}",
+            remarks=(name, f"{name}{i}"),
+            recipe=made_of if i == 3 else Recipe(model[:30]),
+            size=ModelSize(size, 2 * size, macs=size, input=name),
+            speeds=(Speed(1e300, "ms", name, "cpu"),),
+            config=name,
+        )
+        for i, (model, miou, size) in enumerate(
+            zip(
+                (*long, name),
+                (39.0, 41.0, 43.0, 1e300),
+                (4 * 10**6, 5 * 10**6, 6 * 10**6, 2**61),
+                strict=True,
+            )
+        )
+    ]
+    rows.append(published("a", 42.8, size=ModelSize(5_524_416, 8_000_000)))
+    scores = {"miou": Score(1e300, 1e299, 3)}
+    rows.append(
+        Row(
+            key="absurd/measured",
+            origin="measured",
+            model=name,
+            scores=scores,
+            size=ModelSize(2**60, 2**61, macs=2**62, input="3 x 512 x 512"),
+            speeds=(Speed(1e300, "ms", name, "cpu", of="network", threads=2),),
+            expected=10**12,
+            evaluated=10**12,
+            command=f"tools/test.py {name}",
+            commit=name,
+            environment={name: name},
+            curves={name: Curve((0, 10**12), (1e300, 1.5), name, name)},
+            **_ADE,
+        )
+    )
     return rows

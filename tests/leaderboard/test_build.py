@@ -59,6 +59,7 @@ def record(**changes):
         evaluated=1,
         command="tools/test.py x",
         run="5e" * 16,
+        seed=0,
     )
     return RunRecord(**{**fields, **changes})
 
@@ -162,6 +163,22 @@ def test_records_of_a_suite_are_found_below_their_folder(call, project):
     code, told = call("build", "--records", *folders, "--out", project / "out")
     assert code == 0, told
     assert "63.75" in (project / "out" / "leaderboard.csv").read_text()
+
+
+def test_records_that_a_suite_set_aside_do_not_count(call, project):
+    for name in ("seed-0", "seed-0.old-1", "a.b"):
+        number = f"{ord(name[-1]):02x}" * 16
+        write_record(record(run=number, model=f"of {name}"), project / "s.v2" / name / "records")
+    code, told = call("build", "--records", project / "s.v2", "--out", project / "out")
+    assert code == 0, told
+    table = (project / "out" / "leaderboard.csv").read_text()
+    assert "of seed-0," in table and "of a.b," in table and "of seed-0.old-1" not in table
+
+
+def test_a_folder_without_records_is_named(call, project):
+    (project / "empty").mkdir()
+    code, told = call("build", "--records", project / "empty", "--out", project / "out")
+    assert code == 2 and "has none" in told and str(project / "empty") in told
 
 
 def test_a_published_row_without_source_is_named(call, project):

@@ -98,6 +98,24 @@ def test_less_is_better_of_times():
     assert "A better, exceeds the spread" in "\n".join(lines_of(compare_rows([a], [b])))
 
 
+def test_a_latency_and_a_rate_agree_on_who_is_better(tmp_path):
+    """Of three rounds each: fewer milliseconds are better, more frames a second as well."""
+    for model, base in (("slow", 20.0), ("fast", 10.0)):
+        for round_ in range(3):
+            ms = base + round_ / 10
+            values = {"model_ms": ms, "times_as_fast_as_mmseg": 30 / ms}
+            common = dict(task="backbone-speed", dataset=None, split=None, checkpoint=None)
+            one = record(model, 0.0, round_, values=values, protocol="inference@64px", **common)
+            write_record(one, tmp_path / model)
+    (pair,) = compare(tmp_path / "slow", tmp_path / "fast").pairs
+    assert [one.metric.higher for one in pair.differences] == [False, True]
+    assert [(one.better, one.verdict) for one in pair.differences] == [("B", EXCEEDS)] * 2
+    time, ratio = pair.differences
+    assert time.value == pytest.approx(10) and time.interval[0] > 0 > ratio.interval[1]
+    text = "\n".join(lines_of(compare(tmp_path / "fast", tmp_path / "slow")))
+    assert text.count("A better, exceeds the spread") == 2 and "B better" not in text
+
+
 def test_one_run_tells_nothing_however_far_it_is():
     found = only(compare_rows([scored("a", 90.0)], [scored("b", 30.0)]))
     assert found.verdict == f"{UNKNOWN} (one run)" and not found.told and not found.interval
@@ -136,14 +154,28 @@ def test_an_incomplete_run_is_not_judged():
     assert "incomplete: 230 of 233 evaluated" in "\n".join(lines_of(comparison))
 
 
-def test_runs_without_any_deviation_are_pointed_at():
+def test_runs_that_do_not_differ_tell_nothing():
+    same = f"{UNKNOWN} (no spread between the runs)"
     found = only(compare_rows([scored("a", 30.0, 0.0, 3)], [scored("b", 31.0, 0.0, 3)]))
-    assert (
-        found.verdict == EXCEEDS and found.told == "no run differs from another: are they several?"
-    )
+    assert (found.verdict, found.interval, found.told) == (same, None, "")
+    for a, b in (((0.0, 3), (0.5, 3)), ((0.5, 3), (0.0, 3))):
+        found = only(compare_rows([scored("a", 30.0, *a)], [scored("b", 31.0, *b)]))
+        assert (found.verdict, found.interval) == (same, None)
+        assert "2.0 standard deviations" in found.told
     assert (
         only(compare_rows([scored("a", 30.0, 0.0, 3)], [scored("b", 30.0, 0.0, 2)])).better is None
     )
+    text = "\n".join(lines_of(compare_rows([scored("a", 30.0, 0.0, 3)], [scored("b", 31.0)])))
+    assert "better" not in text and text.endswith(same)
+
+
+def test_the_same_weights_tested_again_are_no_further_run(tmp_path):
+    for model, base in (("a", 30.0), ("b", 35.0)):
+        for seed in range(3):
+            one = record(model, base + seed / 1e6, seed, checkpoint_sha256=64 * model)
+            write_record(one, tmp_path / model)
+    found = only(compare(tmp_path / "a", tmp_path / "b"))
+    assert found.verdict.startswith(UNKNOWN) and found.interval is None
 
 
 # ----------------------------------------------------------------------------- what may be compared
@@ -206,6 +238,16 @@ def test_a_row_is_not_compared_with_itself():
         compare_rows([one], [replace(one, key="b")])
 
 
+def test_a_key_twice_is_no_comparison():
+    theirs = row("a", "published", source="paper")
+    others = [theirs, row("b", "published", source="paper", protocol="other")]
+    for rows in (others, lambda: [replace(one) for one in others]):
+        for second in (theirs.key, "A"):
+            with pytest.raises(BadDataError, match="both sides are the same row") as caught:
+                compare(theirs.key, second, rows)
+            assert theirs.key in str(caught.value)
+
+
 def test_two_rows_need_a_metric_in_common():
     with pytest.raises(ConfigError, match="no metric in common"):
         compare_rows([row("a")], [row("b", scores={"macc": Score(1.0)})])
@@ -224,6 +266,13 @@ def test_files_folders_suites_keys_and_models(tmp_path, monkeypatch):
     found = only(compare(tmp_path / "suite/a", tmp_path / "suite/b"))
     assert (found.a.runs, found.b.runs) == (3, 3) and found.verdict == EXCEEDS
     assert found.b.mean == pytest.approx(35.1), "what was set aside does not count"
+
+    (tmp_path / "suite/a").rename(tmp_path / "suite/a_1.5")
+    (tmp_path / "suite/a_1.5").joinpath("seed-0").rename(tmp_path / "exp.v2")
+    assert only(compare(tmp_path / "exp.v2", tmp_path / "suite/b")).a.runs == 1, "a dot is no age"
+    assert only(compare(tmp_path / "suite/a_1.5", tmp_path / "suite/b")).a.runs == 2
+    (tmp_path / "exp.v2").rename(tmp_path / "suite/a_1.5/seed-0")
+    (tmp_path / "suite/a_1.5").rename(tmp_path / "suite/a")
 
     file = next((tmp_path / "suite/a/seed-1/records").glob("*.json"))
     found = only(compare(file, tmp_path / "suite/b/seed-2/records"))

@@ -66,6 +66,36 @@ def test_every_model_is_of_a_collection_and_every_collection_has_models(files):
     assert {model["In Collection"] for model in models(files)} == set(collections)
 
 
+def test_collections_name_a_file_that_is_there_and_whole_titles(files, repo):
+    for path, values in files.items():
+        for one in values.get("Collections", []):
+            assert ((repo / path).parent / one["README"]).resolve() == repo / "README.md"
+            paper = one.get("Paper")
+            assert paper is None or len(paper["Title"].split()) > 5, one["Name"]
+            assert paper is None or paper["URL"].startswith("https://arxiv.org/abs/"), one["Name"]
+    papers = {
+        one["Name"]: one.get("Paper") for v in files.values() for one in v.get("Collections", [])
+    }
+    assert papers["MaST_lasot"] is None  # its title is not at hand
+    assert papers["TinyMIM_pretrain"]["URL"].endswith("2301.01296")
+
+
+def test_a_models_size_is_its_rows(files, rows):
+    by_key = {row.key: row for row in rows}
+    looked_at = 0
+    for model in models(files):
+        sizes = [by_key[one["Row"]].size for one in model.get("Results", [])]
+        for name, key in (
+            ("Parameters", "parameters"),
+            ("Backbone Parameters", "backbone_parameters"),
+        ):
+            assert (
+                model["Metadata"].get(name) in [getattr(size, key) for size in sizes] or not sizes
+            )
+            looked_at += name in model["Metadata"]
+    assert looked_at >= 20
+
+
 def test_every_figure_is_its_rows(files, rows):
     by_key = {row.key: row for row in rows}
     seen = set()

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 import pytest
-from page_rows import HOSTILE, page_rows, published
+from page_rows import HOSTILE, absurd_rows, page_rows, published
 
 import lightvit_bench.leaderboard.page as page
 from lightvit_bench.errors import BadDataError, MissingDataError
@@ -125,7 +125,17 @@ def test_page_is_the_same_from_the_same_rows_however_they_come():
 
 
 def test_page_without_a_row():
-    assert embedded(page.page_html([])) == {"tasks": {}, "boards": []}
+    made = page.page_html([])
+    assert embedded(made) == {"tasks": {}, "boards": []}
+    plain = re.search(r"<noscript>(.*?)</noscript>", made, re.DOTALL).group(1)
+    assert "The leaderboard has no rows." in plain and "first rows" not in plain
+
+
+def test_without_javascript_no_figure_has_hundreds_of_digits():
+    made = page.page_html(boards_of(absurd_rows()))
+    plain = re.search(r"<noscript>(.*?)</noscript>", made, re.DOTALL).group(1)
+    assert "<td>1.00e300 ± 1.00e299</td>" in plain and "<td>42.8</td>" in plain
+    assert not re.search(r"\d{30}", plain)
 
 
 def test_without_javascript_there_are_the_first_rows(text):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import random
+import time
 from pathlib import Path
 
 import pytest
-from page_rows import HOSTILE, page_rows
+from page_rows import HOSTILE, absurd_rows, page_rows, published
 
+from lightvit_bench.bench.parts import ModelSize, Recipe
 from lightvit_bench.leaderboard.boards import boards_of
 from lightvit_bench.leaderboard.browser import headless, missing
 from lightvit_bench.leaderboard.page import page_html
+from lightvit_bench.leaderboard.rows import Row, Score, Speed
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
@@ -81,6 +84,24 @@ class Page:
 
     def text(self, selector: str) -> str:
         return self.one(selector).text
+
+    def with_rows(self, rows, folder: Path) -> Page:
+        """Another page in the same browser, opened."""
+        path = folder / "other.html"
+        path.write_text(page_html(boards_of(rows)), encoding="utf-8")
+        other = Page(self.chrome, path.as_uri())
+        other.open()
+        return other
+
+    def hash(self) -> str:
+        return self.js("return location.hash")
+
+    def until(self, script: str, wanted, why: str = "") -> None:
+        """Wait for what the browser does in its own time: a step in its history."""
+        end = time.monotonic() + 5
+        while self.js(f"return {script}") != wanted and time.monotonic() < end:
+            time.sleep(0.01)
+        assert self.js(f"return {script}") == wanted, why
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +237,56 @@ def test_search_looks_at_names_sources_and_remarks(page):
     assert page.one("#count").get_attribute("role") == "status"
 
 
+def test_search_finds_what_people_type(page, tmp_path):
+    measured = Row(
+        key="ours",
+        origin="measured",
+        task="tracking",
+        dataset="LaSOT",
+        split="test",
+        protocol="lasot-ope-test280@toolkit",
+        model="OSTrack",
+        scores={"auc": Score(60.0)},
+        config="configs/lasot/some_tracker.py",
+        commit="0123abcd" * 5,
+        checkpoint_sha256="fe" * 32,
+        environment={"machine": "EPYC 9654, 2 cores"},
+    )
+    speed = Speed(31.0, "frames/s", "Intel i9-14900KF", "cpu", source="Another paper, table 9")
+    rows = [
+        published("squared", 42.8, recipe=Recipe("D²-MAE"), url="https://example.org/Abc-1"),
+        published("typed", 41.0, model="ViT D2-MAE", speeds=(speed,)),
+        published("accent", 40.0, model="Pokémon\u2011Net"),
+        measured,
+    ]
+    other = page.with_rows(rows, tmp_path)
+    for typed, wanted in {
+        "D2-MAE": {"squared", "typed"},
+        "d²-mae": {"squared", "typed"},
+        "pokemon-net": {"accent"},
+        "POKÉMON": {"accent"},
+        "i9-14900kf": {"typed"},
+        "another paper": {"typed"},
+        "example.org/abc-1": {"squared"},
+        "some_tracker.py": {"ours"},
+        "@toolkit": {"ours"},
+        "0123abcd0123": {"ours"},
+        "fefefe": {"ours"},
+        "epyc": {"ours"},
+    }.items():
+        other.js(
+            "const q = document.getElementById('q'); q.value = arguments[0];"
+            "q.dispatchEvent(new Event('input'))",
+            typed,
+        )
+        assert set(other.all_rows()) == wanted, typed
+
+
+def test_a_page_without_rows_says_so(page, tmp_path):
+    other = page.with_rows([], tmp_path)
+    assert other.text("#count") == "The leaderboard has no rows."
+
+
 def test_a_link_gives_the_same_view_and_back_goes_back(page):
     page.choose("origin", "published")
     page.head(ADE, "Total").click()
@@ -274,10 +345,8 @@ def test_details_hold_all_there_is_and_can_be_linked(page):
     assert page.js("return location.hash") == "#row=measured/m1"
     page.keys("\ue00c")  # Escape
     assert not page.js("return document.getElementById('details').open")
-    assert page.js("return location.hash") == ""
-    assert page.js("return document.activeElement.dataset.row") == "measured/m1", "focus is back"
-    page.chrome.back()
-    assert "m1" in page.text("#details-title")
+    page.until("location.hash", "")
+    page.until("document.activeElement.dataset.row", "measured/m1", "focus is back")
     page.open("#row=a")
     dialog = page.text("#details")
     assert "CPU not named" in dialog and "starts from a checkpoint tuned with labels" in dialog
@@ -285,6 +354,79 @@ def test_details_hold_all_there_is_and_can_be_linked(page):
     assert [(a.get_attribute("href"), a.get_attribute("rel")) for a in links] == [
         ("https://example.org/a", "noopener noreferrer")
     ]
+
+
+def test_back_does_not_open_again_what_was_closed(page):
+    opened = "document.getElementById('details').open"
+    page.choose("origin", "published")
+    before = page.js("return history.length")
+    for row in ("a", "b", "c"):
+        page.click(f"{page.board(ADE)} a[data-row={row}]")
+        assert page.hash() == f"#origin=published&row={row}" and page.js(f"return {opened}")
+        page.keys("\ue00c")  # Escape
+        page.until("location.hash", "#origin=published")
+    assert page.js("return history.length") <= before + 1
+    page.chrome.back()
+    page.until("location.hash", "", "the view before the choice")
+    assert not page.js(f"return {opened}") and len(page.rows(MEASURED)) == 2
+    page.chrome.forward()
+    page.click(f"{page.board(ADE)} a[data-row=b]")
+    page.js("window.link = document.querySelector('#boards a[data-row=b]')")
+    page.chrome.back()  # as good as Escape
+    page.until("location.hash", "#origin=published")
+    assert page.js("return link.isConnected"), "the tables stay as they are"
+    page.until(opened, False)
+    page.until("document.activeElement.dataset.row", "b", "focus is back")
+    page.chrome.forward()
+    page.until(opened, True)
+    page.keys("\ue00c")
+    page.until("location.hash", "#origin=published")
+    assert page.rows(ADE) and not page.rows(MEASURED)
+
+
+def test_closing_a_row_that_a_link_opened_leaves_its_view(page):
+    page.open("#origin=published&row=a")
+    before = page.js("return history.length")
+    page.keys("\ue00c")
+    page.until("location.hash", "#origin=published")
+    assert page.js("return history.length") == before
+    page.chrome.back()
+    page.until("location.href", "about:blank")
+
+
+def test_what_is_done_while_the_history_steps_back_is_kept(page):
+    page.js(
+        """document.querySelector("a[data-row=a]").click();
+        const dialog = document.getElementById('details');
+        dialog.addEventListener('close', () => {
+            document.querySelector("a[data-row=b]").click() }, {once: true});
+        dialog.close()"""
+    )
+    page.until("location.hash", "#row=b")
+    assert page.text("#details-title") == "B"
+    page.keys("\ue00c")
+    page.until("location.hash", "")
+    assert not page.js("return document.getElementById('details').open")
+    page.chrome.back()
+    page.until("location.href", "about:blank", "neither row is in the history")
+
+
+def test_a_command_says_what_its_dots_stand_for(page, tmp_path):
+    said = '"..." stands for a folder outside the project'
+    commands = {
+        "outside": "tools/test.py a.py .../a.pth",
+        "value": "tools/test.py a.py --cfg-options data_root=.../ade",
+        "quoted": "tools/test.py a.py '.../a b.pth'",
+        "inside": "tools/test.py a.py ../a.pth",
+        "up": "tools/test.py a.py and.../so",
+    }
+    rows = [published(key, 1.0, command=command) for key, command in commands.items()]
+    other = page.with_rows(rows, tmp_path)
+    for key in commands:
+        other.open(f"#row={key}")
+        assert (said in other.text("#details .copy")) == (key in ("outside", "value", "quoted")), (
+            key
+        )
 
 
 def test_text_of_a_row_stays_text(page):
@@ -344,6 +486,22 @@ def test_chart_is_of_one_board_with_its_front_in_words(page):
     assert "1 row of" in page.text("#chart-note"), "of the rows shown"
 
 
+def test_chart_begins_with_a_table_that_shows_something(page, tmp_path):
+    chosen = "return document.getElementById('chart-board').value"
+    lasot = dict(task="tracking", dataset="LaSOT", split="test", protocol="lasot-test@toolkit")
+    tracking = [
+        published(f"l{i}", 0, scores={"auc": Score(50.0)}, size=ModelSize(10**6 + i), **lasot)
+        for i in range(9)
+    ]
+    other = page.with_rows([*page_rows(), *tracking], tmp_path)
+    assert other.js(chosen) == ADE, "though LaSOT has more"
+    one = published("a", 42.8, size=ModelSize(5_524_416))
+    other = page.with_rows([one, *tracking], tmp_path)
+    assert other.js(chosen) == "tracking/LaSOT/lasot-test@toolkit/published"
+    other.choose("chart-board", ADE)
+    assert other.js(chosen) == ADE
+
+
 def test_only_measured_times_are_drawn(page):
     page.choose("chart-board", ADE)
     assert options(page, "chart-x") == ["backbone", "total"], "published 41 frames/s and 24 ms"
@@ -369,6 +527,127 @@ def test_points_can_be_reached_by_keyboard(page):
     assert "mIoU 10.0 %" in label
     page.keys("\ue012", "\ue007")  # left, Enter
     assert page.js("return location.hash").endswith("row=b")
+
+
+def test_focus_comes_back_to_the_point_that_opened_a_row(page):
+    page.choose("chart-board", ADE)
+    page.choose("chart-x", "backbone")
+    label = "document.activeElement.getAttribute('aria-label')"
+    page.js("document.querySelector('#plot .front[data-row=b]').focus()")
+    page.keys("\ue014")  # right, to one that is not on the front
+    grey = page.js(f"return {label}")
+    assert "mIoU 10.0 %" in grey
+    screen = {"width": 900, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    try:
+        for narrower in (False, True):
+            page.keys("\ue007")  # Enter
+            page.until("document.getElementById('details').open", True)
+            if narrower:  # as a screen that is turned: the chart is drawn again
+                before = page.js("return document.querySelector('#plot svg').getAttribute('width')")
+                page.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+                width = "document.querySelector('#plot svg').getAttribute('width')"
+                page.until(f"{width} !== '{before}'", True)
+            page.keys("\ue00c")  # Escape
+            page.until(label, grey)
+            assert page.one("#plot .tip").is_displayed()
+    finally:
+        page.chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    page.until("innerWidth > 900", True)
+    page.until(label, None)  # drawn again once more: nowhere
+    page.js("document.querySelector('#plot .front[data-row=b]').focus()")
+    page.keys("\ue014")
+    page.keys("\ue012")  # and the arrows go on from there
+    assert page.js("return document.activeElement.dataset.row") == "b"
+    page.keys("\ue007")
+    page.until("document.getElementById('details').open", True)
+    page.chrome.back()
+    page.until("document.activeElement.dataset.row", "b")
+
+
+# What stands out of the screen, or of the panel it is in; what scrolls in itself may be wider.
+STANDS_OUT = """
+const out = [];
+for (const node of document.querySelectorAll('body *')) {
+  if (!node.checkVisibility() || node.closest('.unseen, .skip, option, noscript, script')) continue;
+  if (node.parentElement.closest('.rows, #tasks, #boards thead')) continue;
+  const box = node.getBoundingClientRect();
+  const limit = node.closest('.panel, article, dialog, .wide')?.getBoundingClientRect();
+  const right = Math.min(innerWidth, limit ? limit.right : innerWidth);
+  if (box.width && (box.right > right + 1 || box.left < (limit ? limit.left : 0) - 1)) {
+    out.push([node.tagName, node.className.baseVal ?? node.className, node.id,
+      Math.round(box.left), Math.round(box.right), Math.round(right)]);
+  }
+}
+return out.concat(document.documentElement.scrollWidth > innerWidth
+  ? [['page', document.documentElement.scrollWidth]] : []);
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 800, 360])
+def test_long_words_and_huge_figures_stay_inside(page, tmp_path, width):
+    screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    page.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    try:
+        other = page.with_rows(absurd_rows(), tmp_path)
+        assert other.js(STANDS_OUT) == []
+        for across in options(other, "chart-x"):
+            other.choose("chart-x", across)
+            other.click("#front summary")
+            assert other.js(STANDS_OUT) == [], across
+        other.choose("chart-board", MEASURED)
+        for across in options(other, "chart-x"):
+            other.choose("chart-x", across)
+            assert other.js(STANDS_OUT) == [], across
+        wide = "return Math.max(...[...document.querySelectorAll('.rows')].map(r => r.scrollWidth))"
+        assert other.js(wide) < 1900, "no column as wide as a name of 750 letters"
+        cut = """return [...document.querySelectorAll('#boards tbody :is(td, th)')]
+            .filter(cell => cell.scrollWidth > cell.clientWidth + 1).map(cell => cell.className)"""
+        assert other.js(cut) == []
+        for hash_ in ("#row=absurd3", "#row=absurd/measured", f"#row={'W' * 200}"):
+            other.open(hash_)
+            assert other.js(STANDS_OUT) == [], hash_
+    finally:
+        page.chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_axes_of_any_figures_have_some_ticks(page, tmp_path):
+    cases = [
+        (1e16, 1e16 + 2),
+        (1.0, 1e300),
+        (1e308, 1.7e308),
+        (5e-324, 1.0),
+        (7.0, 7.0),
+        (2.0, 9e5),
+    ]
+    rows = [
+        published(f"{i}/{j}", miou, dataset=f"set {i}", size=ModelSize(10**6 + j))
+        for i, case in enumerate(cases)
+        for j, miou in enumerate(case)
+    ]
+    page.chrome.set_page_load_timeout(10)
+    other = page.with_rows(rows, tmp_path)
+    for board in options(other, "chart-board"):
+        other.choose("chart-board", board)
+        ticks = other.js(
+            "return [...document.querySelectorAll('#plot .grid')]"
+            ".filter(line => line.y1.baseVal.value === line.y2.baseVal.value).length"
+        )
+        assert 2 <= ticks <= 20, (board, ticks)
+
+
+def test_figures_beyond_a_billion_are_exponential(page, tmp_path):
+    rows = [*absurd_rows(), published("big", 50.0, size=ModelSize(10**9 - 1, 10**9))]
+    other = page.with_rows(rows, tmp_path)
+    assert other.text(f"{other.board(MEASURED)} tbody .main").split("\n") == [
+        "1.00e300", "± 1.00e299, n = 3",
+    ]  # fmt: skip
+    assert not other.js(r"return /\d{20}|(,\d{3}){5}/.test(document.body.innerText)")
+    other.open("#row=big")
+    size = other.text("#details")
+    assert "999,999,999 (1,000 M)" in size and "1.00e9 (1,000 M)" in size
+    other.open("#row=absurd/measured")
+    assert "1.00e12 of 1.00e12" in other.text("#details")
+    assert "1.00e300 ms" in other.text("#details")
 
 
 def lightness(page, selector: str) -> float:

@@ -10,7 +10,7 @@ import pytest
 
 from lightvit_bench.bench.latency import Latency
 from lightvit_bench.bench.machine import describe_machine
-from lightvit_bench.bench.parts import ModelSize, Recipe
+from lightvit_bench.bench.parts import ModelSize, Recipe, StoredFiles
 from lightvit_bench.bench.record import RunRecord
 from lightvit_bench.errors import BadDataError
 from lightvit_bench.leaderboard.boards import boards_of
@@ -65,6 +65,10 @@ def timed(track=10.0, **changes):
     return run(**{**fields, **changes})
 
 
+def weights(number):
+    return dict(checkpoint_sha256=f"{number:02d}" * 32)
+
+
 def only(records):
     (row,) = rows_of(records)
     return row
@@ -72,7 +76,8 @@ def only(records):
 
 def test_seeds_are_one_row_with_mean_and_standard_deviation():
     values = (30.0, 31.0, 35.0)
-    row = only([run(seed=s, values={"miou": v}) for s, v in enumerate(values)])
+    records = [run(seed=s, values={"miou": v}, **weights(s)) for s, v in enumerate(values)]
+    row = only(records)
     score = row.scores["miou"]
     assert (score.mean, score.runs, row.seeds) == (32.0, 3, (0, 1, 2))
     assert score.std == pytest.approx(statistics.stdev(values))
@@ -80,7 +85,7 @@ def test_seeds_are_one_row_with_mean_and_standard_deviation():
 
 
 def test_a_metric_that_one_seed_lacks_has_no_mean():
-    row = only([run(seed=0), run(seed=1, values={"miou": 20.0})])
+    row = only([run(seed=0), run(seed=1, values={"miou": 20.0}, **weights(1))])
     assert set(row.scores) == {"miou"}
 
 
@@ -158,10 +163,8 @@ def test_times_of_machines_threads_and_targets_are_apart():
 
 
 def test_accuracy_has_the_times_of_the_same_weights():
-    weights = dict(checkpoint_sha256="12" * 32)
-    scored = run(task="tracking", values={"auc": 63.0}, dataset="bag", **weights)
-    others = timed(9.0, checkpoint_sha256="34" * 32, model="other")
-    rows = rows_of([scored, timed(8.0, **weights), others])
+    scored = run(task="tracking", values={"auc": 63.0}, dataset="bag", **weights(1))
+    rows = rows_of([scored, timed(8.0, **weights(1)), timed(9.0, **weights(2), model="other")])
     (row,) = [one for one in rows if one.task == "tracking"]
     (speed,) = row.speeds
     assert (speed.value, speed.unit, speed.threads) == (pytest.approx(8.0), "ms", 2)
@@ -182,7 +185,7 @@ def row(model="m", score=50.0, **changes):
 
 def test_ranks_within_a_board_alone_and_ties_share_one():
     rows = [row("a", 60), row("b", 70), row("c", 60), row("d", 50), row("e", scores={})]
-    rows.append(row("measured", 99, origin="measured"))
+    rows.append(row("measured", 99, origin="measured", expected=2, evaluated=2))
     first, second = boards_of(rows)
     assert [r.model for r in first.rows] == ["measured"] and first.ranks == (1,)
     assert [r.model for r in second.rows] == ["b", "a", "c", "d", "e"]
@@ -217,17 +220,77 @@ def test_the_readme_tells_published_from_measured():
     small = ModelSize(backbone_parameters=5_800_000)
     boards = boards_of(
         [
-            row("ours", 66.1, key="mae-lite/a", remarks=("starts elsewhere.",), size=small),
+            row("ours", 66.1, key="mae-lite/a", size=small, recipe=Recipe(fine_tuning="labels")),
             row("ours, larger", 68.0, key="mae-lite/b", size=ModelSize(parameters=22_000_000)),
             row("large", 75.0, size=ModelSize(backbone_parameters=90_000_000)),
             row("small", 70.0, size=small),
-            row("here", 63.4, origin="measured", dataset="bag", protocol="ope-1"),
+            row(
+                *("here", 63.4),
+                origin="measured",
+                dataset="bag",
+                protocol="ope|1",
+                expected=1,
+                evaluated=1,
+            ),  # fmt: skip
             row("toy", 99.0, origin="demo"),
         ]
     )
     text = readme_block(boards)
     measured, published = text.split("Published by others")
     assert "here" in measured and "63.4" in measured and "66.1" not in measured
-    assert "66.1 AUC: ours (starts elsewhere)" in published and "70.0 AUC: small" in published
+    assert "66.1 (ours; before it: labels)" in published and "70.0 (small)" in published
+    assert "`ope\\|1`" in measured  # a bar would begin another cell
     assert not any(score in text for score in ("75.0", "68.0", "99.0"))
     assert "1 rows measured here, 4 published" in text.replace("\n", " ")
+
+
+def test_the_same_weights_tested_again_are_one_run():
+    row = only([run(seed=s) for s in range(3)])
+    assert row.scores["miou"] == Score(30.0) and row.seeds == (2,)
+
+
+def test_result_files_of_two_trackers_of_one_name_are_two_rows():
+    plain = dict(task="tracking", model="ours", values={"auc": 60.0}, seed=None)
+    plain |= dict(config=None, config_sha256=None, checkpoint=None, checkpoint_sha256=None)
+    stored = (StoredFiles("tracks", "a/ours", 1, digit * 64) for digit in "12")
+    rows = rows_of([run(**plain, predictions=files) for files in stored])
+    assert len(rows) == 2
+
+
+def test_weights_of_no_known_seed_are_rows_of_their_own():
+    assert len(rows_of([run(seed=None, **weights(number)) for number in (1, 2)])) == 2
+    assert len(rows_of([run(seed=None, **weights(1)) for _ in range(2)])) == 1
+
+
+def test_runs_of_another_length_or_set_are_not_averaged():
+    long, short = (timed(expected=n, evaluated=n, values={"frames": n}) for n in (1000, 5))
+    assert len(rows_of([long, short])) == 2
+    old = run(seed=0, expected=100, evaluated=100, values={"miou": 90.0}, **weights(1))
+    new = run(seed=1, values={"miou": 10.0}, **weights(2))
+    old, new = (replace(r, date=f"2026-11-2{i}T00:00:00Z") for i, r in enumerate((old, new)))
+    assert only([old, new]).scores["miou"] == Score(10.0)
+
+
+@pytest.mark.parametrize(
+    "less",
+    [
+        dict(expected=4, evaluated=4),
+        dict(expected=None, evaluated=None),
+    ],
+)
+def test_fewer_images_under_one_protocol_are_not_ranked(less):
+    rows = rows_of([run(model="whole"), run(model="part", values={"miou": 99.0}, **less)])
+    (board,) = boards_of(rows)
+    assert [row.model for row in board.rows] == ["whole", "part"] and board.ranks == (1, None)
+
+
+def test_without_a_protocol_nothing_is_ranked():
+    (board,) = boards_of(rows_of([run(protocol=None)]))
+    assert board.ranks == (None,)
+
+
+@pytest.mark.parametrize("value", [150.0, -3.0, 1e308, {"median": {"a": 1}}])
+def test_figures_out_of_range_are_named(value):
+    with pytest.raises(BadDataError, match="values.miou") as error:
+        rows_of([run(values={"miou": value})])
+    assert "segmentation_upernet" in str(error.value)

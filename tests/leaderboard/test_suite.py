@@ -6,16 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from lightvit_bench.bench.provenance import sha256_of
-from lightvit_bench.bench.record import read_record
+from lightvit_bench.bench.record import read_record, write_record
 from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError
 from lightvit_bench.leaderboard.suite import run_suite
-from lightvit_bench.leaderboard.suite_cells import Cell, asked_of, config_files
+from lightvit_bench.leaderboard.suite_cells import Cell, asked_of, changes, config_files
 from lightvit_bench.leaderboard.suite_child import locked
 from lightvit_bench.leaderboard.suite_file import SHIPPED_FILE, SuiteRun, read_suite
 
@@ -71,13 +72,18 @@ Path(after("--out")).mkdir(exist_ok=True)
 if told("test_writes_none"):
     sys.exit()
 score = float(OPTIONS.get("score", 30)) + SEED
+weights = b"others" if told("test_takes_other_weights") else checkpoint.read_bytes()
+digest = hashlib.sha256(weights).hexdigest()
 record = RunRecord(
-    "segmentation", Path(ARGUMENTS[0]).stem, {"miou": score, "macc": 50.0}, "demo",
+    "segmentation", Path(ARGUMENTS[0]).stem,
+    {"miou": None if told("test_has_no_score") else score, "macc": 50.0}, "demo",
     f"2026-11-22T10:00:{SEED:02}Z", dataset="made", split="val", protocol="made@single-scale",
     expected=4, evaluated=3 if told("test_is_incomplete") else 4,
     seed=SEED + told("test_mistakes_seed"), command="tools/test.py", run=os.urandom(16).hex(),
     checkpoint=checkpoint.name,
-    checkpoint_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+    **{} if told("test_names_no_weights") else {
+        "exported_sha256" if checkpoint.suffix == ".xml" else "checkpoint_sha256": digest
+    },
 )
 write_record(record, after("--record"))
 if told("test_fails"):
@@ -324,13 +330,72 @@ def test_a_test_that_failed_leaves_no_record_that_counts_and_training_is_kept(pl
 
 @pytest.mark.parametrize(
     "what, needle",
-    [("test_writes_none", "no record was written"), ("test_mistakes_seed", "is of seed 1")],
+    [
+        ("test_writes_none", "no record was written"),
+        ("test_mistakes_seed", "is of seed 1, not 0"),
+        ("test_takes_other_weights", "of another checkpoint"),
+        ("test_names_no_weights", "of another checkpoint"),
+        ("test_has_no_score", "no mIoU"),
+    ],
 )
 def test_a_test_without_a_fitting_record_failed(place, what, needle):
     trouble(place, what, 0)
     outcome, _ = run(place, suite(place, seeds=[0]))
     assert states(outcome) == ["failed"]
     assert needle in "\n".join(outcome.lines())
+
+
+@pytest.mark.parametrize(
+    "what", ["test_takes_other_weights", "test_names_no_weights", "test_has_no_score"]
+)
+def test_a_checkpoint_needs_a_record_of_its_own_with_a_score(place, what):
+    path = suite(place, GIVEN)
+    trouble(place, what, 0)
+    outcome, _ = run(place, path)
+    assert states(outcome) == ["failed"] and outcome.record_files == []
+    (place / "tools" / what).unlink()
+    assert states(run(place, path)[0]) == ["done"]
+
+
+def test_a_command_needs_its_score_too(place):
+    bench = place / "tools/bench.py"
+    bench.write_text(bench.read_text().replace('"pairs_per_second": 100.0', '"waiting": 0.1'))
+    outcome, _ = run(place, suite(place, {"name": "bench", "command": "tools/bench.py"}))
+    assert states(outcome) == ["failed"]
+    assert "values.pairs_per_second" in "\n".join(outcome.lines())
+
+
+def test_checkpoints_of_other_seeds_are_tested(place):
+    """What is recommended where one checkpoint is asked for with several seeds."""
+    runs = []
+    for seed in (1, 2):
+        (place / f"seed{seed}.pth").write_text(f"weights {seed}")
+        runs.append({**NET, "name": f"net-{seed}", "checkpoint": f"seed{seed}.pth"})
+    trouble(place, "test_mistakes_seed", 0)  # the record is of seed 1, which trained the weights
+    outcome, _ = run(place, suite(place, *runs))
+    assert states(outcome) == ["done", "done"], outcome.lines()
+    assert [read_record(path).seed for path in outcome.record_files] == [1, 1]
+
+
+def test_an_exported_file_is_known_by_its_own_digest(place):
+    (place / "net.xml").write_text("<net/>")
+    outcome, _ = run(place, suite(place, {**NET, "checkpoint": "net.xml"}))
+    assert states(outcome) == ["done"], outcome.lines()
+    assert read_record(outcome.record_files[0]).checkpoint_sha256 is None
+
+
+def test_what_would_not_count_now_does_not_count_from_before(place):
+    path = suite(place, GIVEN)
+    outcome, _ = run(place, path)
+    (file,) = outcome.record_files
+    old = read_record(file)
+    file.unlink()
+    kept = write_record(replace(old, checkpoint_sha256="5e" * 32), file.parent)
+    state = json.loads((place / "out/net/seed-0/cell.json").read_text())
+    state["records"] = [kept.name]
+    (place / "out/net/seed-0/cell.json").write_text(json.dumps(state))
+    calls(place)
+    assert states(run(place, path)[0]) == ["done"] and calls(place) == ["test 0"]
 
 
 def test_a_damaged_record_or_checkpoint_is_made_again(place):
@@ -353,11 +418,14 @@ def test_an_incomplete_run_is_shown_and_not_averaged(place):
     outcome, _ = run(place, suite(place, seeds=[0, 1, 2]))
     text = "\n".join(outcome.lines())
     assert "31.00 +- 1.41 (2)" in text, "of seeds 0 and 2"
+    assert "3 of 3 seeds, 1 run incomplete" in text
     assert "net, seed 1: incomplete, 3 of 4 evaluated, not averaged: mIoU (%) 31.00" in text
     trouble(place, "test_is_incomplete", 0)
-    outcome, _ = run(place, suite(place, seeds=[0]), out=place / "another")
-    (line,) = outcome.lines()
-    assert line.startswith("net, seed 0: incomplete"), "there is no mean of nothing"
+    trouble(place, "test_fails", 1)
+    outcome, _ = run(place, suite(place, seeds=[0, 1]), out=place / "another")
+    first, second, *_ = outcome.lines()
+    assert first == "net: 1 of 2 seeds, none of them complete"
+    assert second.startswith("net, seed 0: incomplete"), "there is no mean of nothing"
 
 
 def test_a_checkpoint_is_tested_as_it_is_and_a_command_gets_its_seed(place):
@@ -404,6 +472,28 @@ def test_what_decides_a_result_is_what_is_asked(place):
     (place / "base.py").unlink()
     with pytest.raises(ConfigError, match="a base of a config is not there"):
         asked(place)
+
+
+@pytest.mark.parametrize(
+    "key, old, new, told",
+    [
+        ("options", ["a=1", "b=2", "c=3"], ["a=1", "b=4", "c=3"], ["b=2 -> b=4"]),
+        ("options", ["a=1"], ["a=1", "b=2"], ["none -> b=2"]),
+        ("test_options", ["a=1", "b=2"], ["b=2"], ["a=1 -> none"]),
+        ("options", ["a=1", "b=2"], ["b=2", "a=1"], ["in another order: b=2 a=1"]),
+        ("options", ["a=1", "b=2", "c=3"], ["a=0", "b=2", "c=0"], ["a=1 -> a=0", "c=3 -> c=0"]),
+        ("test_arguments", ["--x", "1", "--y", "2"], ["--x", "1", "--y", "3"], ["--y 2 -> --y 3"]),
+        (
+            "command",
+            ["tools/bench.py", "--n", "1", "2", "--slow"],
+            ["tools/bench.py", "--n", "1", "4", "--slow"],
+            ["--n 1 2 -> --n 1 4"],
+        ),
+    ],
+)
+def test_of_a_list_only_what_changed_is_told(key, old, new, told):
+    found = changes({key: old, "seed": 0}, {key: new, "seed": 0})
+    assert found == [f"{key}: {one}" for one in told]
 
 
 def test_a_cell_that_was_asked_otherwise_is_refused_and_nothing_is_lost(place):
@@ -467,8 +557,10 @@ def test_a_dry_run_writes_nothing(place):
 def start(place):
     """A suite in a process of its own, when its training hangs; and the training's process id."""
     code = (
-        "import sys; from lightvit_bench.errors import run_cli\n"
+        "import signal; from lightvit_bench.errors import run_cli\n"
         "from lightvit_bench.leaderboard.suite import run_suite\n"
+        # ignored where the tests themselves run in the background of a shell
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "run_cli(lambda: run_suite('suite.yml', out='out', tools='tools'))"
     )
     process = subprocess.Popen(
@@ -530,6 +622,20 @@ def test_a_suite_that_is_killed_stays_locked_until_its_training_has_ended(place)
     until(lambda: not alive(child))
     (place / "tools/train_hangs").unlink()
     assert states(run(place, path)[0]) == ["done"]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("out", ["file", "file/below/it"])
+def test_results_cannot_go_into_a_file(place, out, dry_run):
+    (place / "file").write_text("")
+    with pytest.raises(ConfigError, match=f"--out {out}: no results") as caught:
+        run(place, suite(place), out=out, dry_run=dry_run)
+    assert "this is a file" in str(caught.value) and calls(place) == []
+
+
+def test_a_folder_that_takes_no_results_is_told(place):
+    with pytest.raises(ConfigError, match="--out /proc: no results"):  # not even root's
+        run(place, suite(place), out="/proc")
 
 
 def test_a_lock_is_let_go_of(tmp_path):

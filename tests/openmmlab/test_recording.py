@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -138,22 +139,75 @@ def test_without_out_the_record_cannot_be_verified(tiny_config, segmentor, tmp_p
         verify_record(path)
 
 
-def test_the_standard_protocols_are_of_the_whole_standard_sets():
-    from lightvit_bench.openmmlab.evaluated import _picture_protocol as protocol
+def test_the_standard_classes_are_those_of_the_data_sets():
+    from lightvit_bench.segmentation.datasets import ADE20K, CamVid
+    from lightvit_bench.verification.protocols import Labels, names_sha256, picture_protocol
 
-    names = [f"ADE_val_{number:08d}" for number in range(1, 2001)]
-    assert protocol("ADE20K", "ADE20K", "validation", names) == ("ade20k-val@single-scale", "val")
-    assert protocol("CamVid", "CamVid", "test", ["x"] * 233)[0] == "camvid-test@single-scale"
-    assert protocol("CamVid", "CamVid", "val", ["x"] * 101)[0] == "camvid-val@single-scale"
-    others = [
-        protocol("ADE20K", "ADE20K", "validation", names[:-1]),
-        protocol("ADE20K", "ADE20K", "validation", [*names[:-1], "another"]),
-        protocol("DemoADE", "demo pictures", "validation", names),
-        protocol("CamVid", "CamVid", "test", ["x"] * 101),
-    ]
-    assert len(set(others)) == 4
-    assert all("-images-" in one for one, _ in others)
-    assert others[0][0].startswith("ade20k-1999-images-")
+    ade = [f"ADE_val_{number:08d}" for number in range(1, 2001)]
+    for kind, first, names, which in (
+        (ADE20K, 1, ade, "ade20k-val"),
+        (CamVid, 0, [str(n) for n in range(233)], "camvid-test"),
+    ):
+        classes = kind.METAINFO["classes"]
+        labels = Labels(len(classes), names_sha256(classes), first, 255)
+        protocol, _ = picture_protocol(kind.__name__, "test", names, labels)
+        assert protocol == f"{which}@single-scale"
+
+
+@pytest.fixture(scope="module")
+def camvid(tmp_path_factory):
+    """As many pictures as CamVid's test set has, of two values."""
+    root = tmp_path_factory.mktemp("camvid")
+    for part in ("images", "annotations", "predictions"):
+        (root / part / "test").mkdir(parents=True)
+    picture, mask = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4), np.uint8)
+    mask[:2] = 2
+    for number in range(233):
+        cv2.imwrite(str(root / f"images/test/{number:03d}.jpg"), picture)
+        for part in ("annotations", "predictions"):
+            cv2.imwrite(str(root / f"{part}/test/{number:03d}.png"), mask)
+    return root
+
+
+def evaluated(root, ignore=255, **options):
+    """What would be recorded of a finished test on `camvid`."""
+    from lightvit_bench.metrics.segmentation import scores
+    from lightvit_bench.openmmlab.evaluated import evaluated_pictures
+    from lightvit_bench.segmentation.datasets import CamVid
+    from lightvit_bench.segmentation.metric import ExactIoU
+
+    where = dict(img_path="images/test", seg_map_path="annotations/test")
+    dataset = CamVid(data_root=str(root), data_prefix=where, pipeline=[], **options)
+    metric = ExactIoU(iou_metrics=["mIoU"], ignore_index=ignore)
+    metric.exact, metric.evaluated = scores(np.eye(2, dtype=int)), len(dataset)
+    loop = SimpleNamespace(
+        evaluator=SimpleNamespace(metrics=[metric]), dataloader=SimpleNamespace(dataset=dataset)
+    )
+    cfg = dict(test_dataloader=dict(dataset=dict(data_root=str(root))))
+    return evaluated_pictures(
+        SimpleNamespace(test_loop=loop), cfg, {}, str(root / "predictions/test")
+    )
+
+
+def test_what_is_scored_otherwise_has_another_protocol(camvid):
+    whole, part = evaluated(camvid), evaluated(camvid, indices=3)
+    assert whole.protocol == part.protocol == "camvid-test@single-scale"
+    assert (part.expected, part.evaluated, whole.remarks) == (233, 3, ())
+    assert evaluated(camvid, ignore=3).protocol == "camvid-test-ignore-3@single-scale"
+    zero = evaluated(camvid, reduce_zero_label=True)
+    assert zero.protocol == "camvid-test-first-1@single-scale"
+    two = evaluated(camvid, metainfo=dict(classes=("sky", "building")))
+    assert re.fullmatch("camvid-test-2-classes-[0-9a-f]{8}@single-scale", two.protocol)
+    # masks still have the values of all classes: the score could not be computed again
+    assert two.predictions is None and "chosen classes" in two.remarks[0]
+
+
+def test_weights_that_state_no_seed_have_none():
+    from lightvit_bench.openmmlab.recording import shared_fields
+
+    cfg = dict(randomness=dict(seed=3), model={})
+    for meta, seed in (({}, None), ({"seed": 7}, 7), ({"seed": "7"}, None)):
+        assert shared_fields("x.py", cfg, Path("nowhere/x.pth"), meta)[0]["seed"] == seed
 
 
 def test_seeds_share_a_config_and_another_start_does_not(tiny_config, segmentor):

@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from claims import claimed, with_options
 
 from lightvit_bench.bench.record import measured_record, read_record, read_records, write_record
 from lightvit_bench.data.box_files import read_boxes, write_boxes
@@ -124,6 +125,75 @@ def test_a_record_that_claims_more_than_its_files_give(recorded, data):
     assert not found.ok and not found.problems
     assert [one.metric for one in found.checks if not one.ok] == ["auc"]
     assert found.checks[0].difference == pytest.approx(-0.01, abs=1e-9)
+
+
+def problems(path, places):
+    found = verify_record(path, **places)
+    assert not found.ok and found.lines()[-1] == "NOT verified"
+    assert all(
+        one.ok for one in found.checks
+    )  # its figures are right, and not what it says of them
+    return " ".join(found.problems)
+
+
+def test_coverage_and_protocol_have_to_follow(recorded, data):
+    path, places = recorded
+    assert "3 are judged" in problems(claimed(path, expected=280, evaluated=280), places)
+    assert "3 are judged" in problems(claimed(path, expected=None, evaluated=None), places)
+    # of LaSOT's test set, which has other cars
+    standard = dict(protocol="lasot-ope-test280@toolkit")
+    assert "does not follow" in problems(claimed(path, **standard), places)
+    assert "does not follow" in problems(claimed(path, protocol=None), places)
+    # three of the 1,400 are a part, and may say so; not that they are all
+    every = dict(protocol="lasot-ope-all1400@toolkit")
+    assert verify_record(claimed(path, **every, expected=1400), **places).ok
+    said = problems(claimed(path, **every), places)
+    assert "lasot-ope-all1400@toolkit is of 1400, and the record says that 3" in said
+    own = f"sequences3-{read_record(path).protocol.split('-')[2]}"
+    assert verify_record(claimed(path, protocol=own), **places).ok  # one's own by such names
+    of_test = dict(dataset="LaSOT", split="test")
+    assert verify_record(claimed(path, **of_test, expected=280), **places).ok
+    assert "is of 3" in problems(claimed(path, **of_test, expected=4), places)
+
+
+def test_a_sequence_of_ones_own_is_never_lasots(data):
+    from lightvit_bench.data.lasot_annotations import LasotAnnotations
+    from lightvit_bench.tracking.judging.judge import judge_folder
+    from lightvit_bench.tracking.judging.recording import judged_record
+
+    for old in (data / "anno/annos/car-2.txt", data / "anno/absent/car-2.txt"):
+        old.rename(old.with_stem("mine"))
+    (data / "own").mkdir()
+    (data / "good/car-2.txt").rename(data / "own/mine.txt")
+    truth = LasotAnnotations(data / "anno")
+    scores = judge_folder(data / "own", truth, ["mine"])
+    path = write_record(
+        judged_record(scores, data / "own", truth, "toolkit", data / "anno"), data / "r"
+    )
+    places = dict(predictions=data / "own", truth=data / "anno")
+    assert verify_record(path, **places).ok
+    for protocol in ("lasot-ope-test280@toolkit", "lasot-ope-all1400@toolkit"):
+        standard = dict(protocol=protocol, dataset="LaSOT", split="test")
+        assert "does not follow" in problems(claimed(path, **standard), places)
+
+
+def test_the_rule_is_that_of_the_protocol(recorded):
+    """All frames are valid: both rules give the same figures."""
+    path, places = recorded
+    other = with_options(path, "predictions", rule="valid-frames")
+    assert "@valid-frames, and the record says lasot-subset3-" in problems(other, places)
+    named = read_record(path).protocol.replace("@toolkit", "@valid-frames")
+    assert "@toolkit, and the record says lasot-subset3-" in problems(
+        claimed(path, protocol=named), places
+    )
+
+
+@pytest.mark.parametrize("rule", ["zzz", None, "got10k", "positive-size"])
+def test_a_rule_has_to_be_there_and_known(recorded, rule):
+    path, places = recorded
+    with pytest.raises(BadDataError) as error:
+        verify_record(with_options(path, "predictions", rule=rule), **places)
+    assert error.value.details["field"] == ["predictions.options.rule"]
 
 
 def test_a_chosen_few_of_a_folder(data, evaluate):
@@ -254,7 +324,8 @@ def test_the_record_of_a_tracker(home, tmp_path, capsys):
     )  # fmt: skip
     assert record.protocol.startswith("sequences3-")
     assert (record.expected, record.evaluated) == (3, 3)
-    assert (record.seed, record.threads, record.device) == (3, 1, "cpu")
+    # the config's seed, 3, is not known to be that of a tracker's own file
+    assert (record.seed, record.threads, record.device) == (None, 1, "cpu")
     assert record.variant == "eliminate at 1, keep 0.7; conv head"
     assert record.size.parameters > record.size.backbone_parameters and record.size.macs
     assert record.recipe.pretraining is None  # of a tracker's file the config says nothing
@@ -295,18 +366,18 @@ def test_what_no_record_can_be_of_is_told_before_the_run(home, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_the_record_of_an_exported_tracker(home, repo, tmp_path):
+def test_the_record_of_an_exported_tracker(home, tmp_path):
     from lightvit_bench.bench.provenance import sha256_of
+    from lightvit_bench.tracking.exporting.crops import FrameCrop
+    from lightvit_bench.tracking.exporting.write import export_model
+    from lightvit_bench.tracking.files import load_tracker_model
 
-    export = (sys.executable, repo / "tools/export.py", home / "tiny.safetensors")
-    done = subprocess.run(
-        list(map(str, (*export, home / "tiny.onnx"))),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+    weights, rng = home / "tiny.safetensors", np.random.default_rng(5)
+    model = load_tracker_model(weights)
+    template, search = (rng.integers(0, 256, (side, side, 3), np.uint8) for side in (32, 64))
+    answer = model.find(model.embed(template), search, (0.3, 0.2))
+    crops = [FrameCrop(template, search, (0.3, 0.2), 100.0, answer)] * 6
+    export_model(weights, home / "tiny.onnx", crops, format="onnx")
     record, path = run_tracker(home, tmp_path, "tiny.onnx")
     assert record.exported == ".../tiny.onnx" and record.checkpoint is None
     assert record.exported_sha256 == sha256_of(home / "tiny.onnx")
@@ -384,7 +455,15 @@ def test_a_record_by_got10ks_rules(got10k):
     assert record.task == "tracking-ao" and set(record.values) == {"ao", "sr50", "sr75"}
     assert record.protocol == "got10k-val@toolkit" and record.dataset == "GOT-10k"
     assert (record.expected, record.evaluated) == (180, 2)
-    assert verify_record(path, predictions=results, truth=root).ok
+    places = dict(predictions=results, truth=root)
+    assert verify_record(path, **places).ok
+    assert "2 are judged" in problems(claimed(path, evaluated=180), places)
+    assert "is of 180" in problems(claimed(path, expected=2), places)
+    assert "does not follow" in problems(claimed(path, protocol="got10k-test@toolkit"), places)
+    odd = (("truth", "split", "x"), ("truth", "split", None), ("predictions", "rule", "toolkit"))
+    for what, key, value in odd:
+        with pytest.raises(BadDataError, match=rf"{what}\.options\.{key}"):
+            verify_record(with_options(path, what, **{key: value}), **places)
     (root / "val/GOT-10k_Val_000002/cover.label").write_text("8\n" * 6)
     found = verify_record(path, predictions=results, truth=root)
     assert not found.ok and "not those that the record was judged against" in found.problems[0]

@@ -35,8 +35,14 @@ function badge(origin) {
   return el('span', { class: `badge ${origin}` }, ORIGINS[origin] || origin);
 }
 
+const HUGE = 1e9; // from which digits are no longer written out
+
+/** "1.25e12". A figure of 300 digits would be wider than any page. */
+const exponential = (value) => value.toExponential(2).replace('e+', 'e');
+
 /** Thousands apart: 12,345. Digits after the point only where asked for. */
 function number(value, decimals = 0) {
+  if (Math.abs(value) >= HUGE) return exponential(value);
   return value.toLocaleString('en-US', {
     minimumFractionDigits: decimals,
     maximumFractionDigits: decimals,
@@ -49,6 +55,7 @@ function plural(count, one, many = `${one}s`) {
 
 /** Three digits that count, none added: 0.22, 5.52, 36, 111. */
 function three(value) {
+  if (Math.abs(value) >= HUGE) return exponential(value);
   const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
   return value.toLocaleString('en-US', { maximumFractionDigits: digits });
 }
@@ -84,7 +91,10 @@ function titled(metric) {
 }
 
 function speedText(speed) {
-  return `${speed.value.toLocaleString('en-US', { maximumFractionDigits: 2 })} ${speed.unit}`;
+  const { value } = speed;
+  const shown = Math.abs(value) >= HUGE ? exponential(value)
+    : value.toLocaleString('en-US', { maximumFractionDigits: 2 });
+  return `${shown} ${speed.unit}`;
 }
 
 function deviceText(speed) {

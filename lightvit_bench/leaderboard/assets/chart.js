@@ -3,6 +3,7 @@
 const LOG_FROM = 5; // the largest value over the least, from which an axis is logarithmic
 const NEAR = 16; // pixels from a point that count as on it
 const FRONT_LABELS = 12;
+const FIRST_CHART = 'segmentation/ADE20K/ade20k-val@single-scale/published'; // until one is chosen
 
 /** What can be drawn across: sizes, and measured times. Values of another input, device or set-up
  * are another choice: they are not compared. */
@@ -73,20 +74,26 @@ function linearTicks(low, high, count) {
   const raw = (high - low) / count || 1;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((k) => k * power).find((one) => one >= raw);
+  const first = Math.ceil(low / step);
   const ticks = [];
-  for (let i = Math.ceil(low / step); i * step <= high + step * 1e-9; i += 1) {
-    ticks.push(Number((i * step).toPrecision(12)));
+  // Counted, for among huge values `first + 1` may be `first` again.
+  for (let i = 0; i <= count + 1 && (first + i) * step <= high + step * 1e-9; i += 1) {
+    ticks.push(Number(((first + i) * step).toPrecision(12)));
   }
   return ticks;
 }
 
-/** 1, 2 and 5 times the powers of ten in a range. */
-function logTicks(low, high) {
+/** 1, 2 and 5 times the powers of ten from 10 ** a to 10 ** b; of a long range about `count` powers
+ * alone. */
+function logTicks(a, b, count) {
   const ticks = [];
-  for (let p = Math.floor(Math.log10(low)); p <= Math.log10(high); p += 1) {
-    for (const k of [1, 2, 5]) {
+  const [first, last] = [Math.max(Math.floor(a), -307), Math.min(b, 308)]; // what a number can be
+  const long = last - first > 5;
+  const step = long ? Math.ceil((last - first) / Math.max(4, count)) : 1;
+  for (let p = first; p <= last; p += step) {
+    for (const k of long ? [1] : [1, 2, 5]) {
       const value = Number((k * 10 ** p).toPrecision(12));
-      if (value >= low && value <= high) ticks.push(value);
+      if (value >= 10 ** a && value <= 10 ** b) ticks.push(value);
     }
   }
   return ticks;
@@ -94,20 +101,23 @@ function logTicks(low, high) {
 
 /** From values to pixels, with ticks. */
 function scaleOf(values, from, to, count) {
-  let [low, high] = [Math.min(...values), Math.max(...values)];
+  const [low, high] = [Math.min(...values), Math.max(...values)];
   const log = low > 0 && high / low >= LOG_FROM;
   const f = log ? Math.log10 : (value) => value;
   const pad = (f(high) - f(low)) * 0.07 || (log ? 0.1 : Math.abs(high) * 0.1 || 1);
   const [a, b] = [f(low) - pad, f(high) + pad];
-  [low, high] = log ? [10 ** a, 10 ** b] : [a, b];
   return {
     log,
     at: (value) => from + ((f(value) - a) / (b - a)) * (to - from),
-    ticks: log ? logTicks(low, high) : linearTicks(low, high, count),
+    ticks: log ? logTicks(a, b, count) : linearTicks(a, b, count),
   };
 }
 
-const tickText = (value) => (Math.abs(value) >= 1000 ? number(value) : String(value));
+/** Short, for ticks are round: 0.5, 20, 5,000, 2e7. */
+function tickText(value) {
+  if (Math.abs(value) >= 1e6) return value.toExponential().replace('e+', 'e');
+  return Math.abs(value) >= 1000 ? number(value) : String(value);
+}
 
 function pointText(point, across, metric) {
   return [
@@ -124,13 +134,21 @@ function stairs(front, x, y, right) {
 
 const shorten = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
+const pen = document.createElement('canvas').getContext('2d'); // measures text, draws none
+
+/** Pixels of a label: a name of "W"s is three times as long as one of "i"s. */
+function textWidth(text) {
+  pen.font = `600 12px ${getComputedStyle(document.body).fontFamily}`;
+  return pen.measureText(text).width;
+}
+
 /** Where a front's names fit: above left, where no point can be, else to the right. */
 function placeLabels(front, x, y, width) {
-  const boxes = [];
+  const boxes = front.map((p) => [x.at(p.x) - 6, y.at(p.y) - 6, x.at(p.x) + 6, y.at(p.y) + 6]);
   const placed = [];
   for (const point of front.slice(0, FRONT_LABELS)) {
     const name = shorten(rowName(point.row), 30);
-    const long = name.length * 6.6;
+    const long = textWidth(name);
     const [px, py] = [x.at(point.x), y.at(point.y)];
     const spots = [[px - 8, py - 9, 'end'], [px + 10, py - 9, 'start'], [px + 11, py + 16, 'start'],
       [px - 8, py + 18, 'end']];
@@ -152,14 +170,16 @@ function drawPlot(points, front, across, metric, open) {
   const plot = byId('plot');
   const width = Math.max(280, Math.min(plot.clientWidth || 640, 900));
   const height = Math.round(Math.max(270, Math.min(430, width * 0.6)));
-  const [left, right, top, bottom] = [48, width - 14, 16, height - 44];
-  const x = scaleOf(points.map((p) => p.x), left + 6, right - 6, Math.max(3, width / 110));
+  const [right, top, bottom] = [width - 14, 16, height - 44];
   const y = scaleOf(points.map((p) => p.y), bottom - 4, top + 6, 6);
+  const left = Math.max(48, ...y.ticks.map((value) => textWidth(tickText(value)) + 12));
+  const x = scaleOf(points.map((p) => p.x), left + 6, right - 6, Math.max(3, width / 110));
   for (const point of points) [point.px, point.py] = [x.at(point.x), y.at(point.y)];
   const onFront = new Set(front);
   const dots = points.filter((point) => !onFront.has(point))
     .map((point) => `M${point.px.toFixed(1)} ${point.py.toFixed(1)}h0`).join('');
-  const axisText = (title, log) => title + (log ? ' (log scale)' : '');
+  const axisText = (title, log, more = '') => ( // a device's name may be of any length
+    shorten(title, Math.floor(width / 7.5) - 22) + more + (log ? ' (log scale)' : ''));
   const tip = el('div', { class: 'tip', hidden: true, 'aria-hidden': 'true' });
   const cursor = svg('circle', { class: 'cursor', r: 9, hidden: true, role: 'button',
     tabindex: '-1' });
@@ -174,7 +194,7 @@ function drawPlot(points, front, across, metric, open) {
     x.ticks.map((v) => [svg('line', { class: 'grid', x1: x.at(v), x2: x.at(v), y1: top, y2: bottom }),
       svg('text', { x: x.at(v), y: bottom + 17, 'text-anchor': 'middle' }, tickText(v))]),
     svg('text', { class: 'axis', x: right, y: height - 6, 'text-anchor': 'end' },
-      axisText(`${across.title} (${across.unit}) →`, x.log)),
+      axisText(across.title, x.log, ` (${across.unit}) →`)),
     svg('text', { class: 'axis', x: 2, y: 10 }, axisText(`↑ ${titled(metric)}`, y.log)),
     svg('path', { class: 'stairs', d: front.length ? stairs(front, x, y, right) : '' }),
     svg('path', { class: 'dots', d: dots }), placeLabels(front, x, y, width), cursor, marks);
@@ -238,6 +258,10 @@ function drawPlot(points, front, across, metric, open) {
     else if (event.key === 'Enter' || event.key === ' ') open(current.row);
   });
   plot.replaceChildren(picture, tip);
+  plot.focusRow = (key) => { // where the reader was, when the details close
+    const point = points.find(({ row }) => row.key === key);
+    if (point) focus(point);
+  };
 }
 
 /** The front as a table beside the picture, and all points as one below it. */
@@ -281,10 +305,11 @@ function drawChart(data, shown, state, open, hrefOf) {
     .filter(({ count }) => count > 0);
   byId('chart').hidden = fit.length === 0;
   if (!fit.length) return;
-  // Where nothing is chosen: the board of accuracy with most different costs
+  // Where nothing is chosen and the first choice has no two costs: most of them, of accuracy
   const worth = (one) => one.sizes + (one.ys[0].unit === '%' ? data.rows.length : 0);
   const most = fit.reduce((a, b) => (worth(b) > worth(a) ? b : a));
-  const chosen = fit.find(({ board }) => board.id === state.chart) || most;
+  const chosen = fit.find(({ board }) => board.id === state.chart)
+    || fit.find(({ board, sizes }) => board.id === FIRST_CHART && sizes > 1) || most;
   const { rows, xs, ys } = chosen;
   const metric = ys.find(({ key }) => key === state.y) || ys[0];
   const count = (x) => pointsOf(rows, x, metric).points.length;

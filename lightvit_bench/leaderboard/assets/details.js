@@ -104,9 +104,12 @@ function sourcePart(row) {
 }
 
 function runPart(row) {
+  const elsewhere = /(^|[^\w.])\.\.\.\//.test(row.command || '') // as records write such paths
+    ? el('p', { class: 'note' }, '"..." stands for a folder outside the project: put yours in.')
+    : null;
   const command = row.command
     ? el('div', { class: 'command' }, el('pre', { tabindex: '0' }, el('code', {}, row.command)),
-      copyButton('Copy command', () => row.command))
+      el('div', { class: 'copy' }, elsewhere, copyButton('Copy command', () => row.command)))
     : null;
   const code = (text) => (text ? el('code', {}, text) : null);
   const title = row.board.origin === 'published' ? 'Here' : 'The run';
@@ -119,7 +122,7 @@ function runPart(row) {
 
 /** A curve as a small picture, its extremes in words. */
 function curvePicture(name, curve) {
-  const [w, h, left, bottom] = [420, 190, 46, 34];
+  const [w, h, left, bottom] = [420, 190, 58, 34];
   const [x0, x1] = [Math.min(...curve.x), Math.max(...curve.x)];
   const [y0, y1] = [Math.min(...curve.y), Math.max(...curve.y)];
   const px = (x) => left + ((x - x0) / (x1 - x0 || 1)) * (w - left - 10);
@@ -138,7 +141,8 @@ function curvePicture(name, curve) {
       curve.x.length === 1 ? svg('circle', { class: 'dot', cx: px(x0), cy: py(y0), r: 3 }) : null,
       svg('text', { x: left, y: h - 16 }, text(x0)),
       svg('text', { x: w - 10, y: h - 16, 'text-anchor': 'end' }, text(x1)),
-      svg('text', { x: (left + w) / 2, y: h - 3, 'text-anchor': 'middle' }, curve.x_label)),
+      svg('text', { x: (left + w) / 2, y: h - 3, 'text-anchor': 'middle' },
+        shorten(curve.x_label, 50))),
     el('figcaption', {}, el('b', {}, name), ` ${curve.y_label}`));
 }
 

@@ -23,15 +23,23 @@ function fillSelect(select, options, value) {
   select.value = value;
 }
 
-/** Change the state, note it in the address bar, and show what follows. `typed` changes replace
- * the entry in the history: one for each letter would bury the way back. */
+let leaving = false; // a step back in the history was asked for and has not come about
+
+/** Note the state in the address bar: as a new entry of the history, or in place of the last. An
+ * entry made by opening a row says so, for closing the row steps back from it. */
+function note(inPlace = false) {
+  if (leaving) return; // noted on arrival
+  const address = location.href.split('#')[0] + stateToHash(state);
+  if (address === location.href) return;
+  if (inPlace) history.replaceState(history.state, '', address);
+  else history.pushState({ opened: state.row !== '' }, '', address);
+}
+
+/** Change the state, note it, and show what follows. `typed` changes replace the entry in the
+ * history: one for each letter would bury the way back. */
 function change(patch, typed = false) {
   state = { ...state, ...patch };
-  const address = location.href.split('#')[0] + stateToHash(state);
-  if (address !== location.href) {
-    if (typed) history.replaceState(null, '', address);
-    else history.pushState(null, '', address);
-  }
+  note(typed);
   show(Object.keys(patch));
 }
 
@@ -99,8 +107,9 @@ function showTasks(values, counts) {
 function showCount() {
   const boards = new Set(view.shown.map((row) => row.board)).size;
   const all = data.rows.length;
+  const none = all ? `No row of ${number(all)} fits.` : 'The leaderboard has no rows.';
   byId('count').textContent = view.shown.length === 0
-    ? `No row of ${number(all)} fits.`
+    ? none
     : `${view.shown.length < all ? `${number(view.shown.length)} of ` : ''}${plural(all, 'row')} in `
       + plural(boards, 'table');
   byId('reset').hidden = stateToHash({ ...state, row: '', chart: '', x: '', y: '', all: new Map() }) === '';
@@ -119,9 +128,33 @@ function showDetails() {
   if (dialog.open && dialog.shows === row.key) return;
   dialog.shows = row.key;
   fillDetails(row, () => dialog.close());
-  if (!dialog.open) dialog.showModal();
+  if (!dialog.open) {
+    dialog.from = document.activeElement?.closest('#plot, #front, #boards')?.id;
+    dialog.showModal();
+  }
   dialog.scrollTop = 0;
   byId('details-title').focus();
+}
+
+/** The details were closed: leave the entry that opening them made, so that Back does not open them
+ * again, and give the focus back. A page opened by a link to the row has no such entry. */
+function closed() {
+  const dialog = byId('details');
+  if (dialog.open) return; // again, already
+  if (state.row) {
+    state = { ...state, row: '' };
+    if (history.state?.opened) {
+      leaving = true;
+      history.back();
+    } else note(true);
+    show(['row']);
+  }
+  // The browser gives the focus back by itself, but not to what was hidden or drawn anew meanwhile;
+  // the focus is then nowhere, or still in what was closed.
+  const at = document.activeElement;
+  if (!dialog.from || (at !== document.body && !dialog.contains(at))) return;
+  if (dialog.from === 'plot') byId('plot').focusRow?.(dialog.shows);
+  else document.querySelector(`#${dialog.from} [data-row="${CSS.escape(dialog.shows)}"]`)?.focus();
 }
 
 /** Another order of one table: best or first first, then the other way, then by rank again. */
@@ -148,7 +181,7 @@ function showMore(board) {
 /** A change that one table alone shows. */
 function changeBoard(board, patch) {
   state = { ...state, ...patch };
-  history.pushState(null, '', location.href.split('#')[0] + stateToHash(state));
+  note();
   const rows = view.shown.filter((row) => row.board === board);
   fillBoard(tables.get(board.id), rows, state, hrefOf);
   showCount();
@@ -210,18 +243,27 @@ function setUpControls() {
         && event.target.closest('#boards tbody tr')?.querySelector('a[data-row]'));
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
+    link.focus({ preventScroll: true }); // to which closing returns
     change({ row: link.dataset.row });
   });
   const dialog = byId('details');
   dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
-  dialog.addEventListener('close', () => { if (state.row) change({ row: '' }); });
-  // Back, forward, and an address typed by hand
+  dialog.addEventListener('close', closed);
+  // Back, forward, and an address typed by hand. What is the same stays as it is, focus included.
+  const told = (value) => JSON.stringify([...value]);
   const restore = () => {
-    if (stateToHash(state) === location.hash) return;
+    if (leaving || stateToHash(state) === location.hash) return;
+    const before = state;
     state = stateFromHash(location.hash);
-    show(Object.keys(state));
+    show(Object.keys(state).filter((name) => told(state[name]) !== told(before[name])));
   };
-  addEventListener('popstate', restore);
+  addEventListener('popstate', () => {
+    if (!leaving) restore();
+    else {
+      leaving = false;
+      note(); // where something else was done on the way
+    }
+  });
   addEventListener('hashchange', restore);
   let width = innerWidth;
   addEventListener('resize', () => {

@@ -25,14 +25,24 @@ function budgetOf(state) {
   return state.budget.trim() !== '' && value > 0 ? value * 1e6 : null;
 }
 
+/** Text as the search compares it: "D²-MAE" is found by "d2-mae", "é" by "e", any dash by "-". */
+function plainText(text) {
+  return text.normalize('NFKD').replace(/\p{M}/gu, '').replace(/[\u2010-\u2015\u2212]/g, '-')
+    .toLowerCase();
+}
+
 /** What the search looks through, made once a row. */
 function searchText(row) {
   if (row.text === undefined) {
     const board = row.board;
-    const parts = [row.model, row.variant, row.key, row.source, row.config, row.checkpoint];
+    const parts = [row.model, row.variant, row.key, row.source, row.url, row.date];
+    parts.push(row.config, row.checkpoint, row.sha256, row.commit, row.environment?.machine);
     parts.push(board.dataset, board.split, board.protocol, board.taskTitle, board.place);
     parts.push(...Object.values(row.recipe), ...row.remarks);
-    row.text = parts.filter(Boolean).join('\n').toLowerCase();
+    for (const speed of row.speeds) {
+      parts.push(deviceText(speed), speed.source, speed.of, speed.runtime, speed.precision);
+    }
+    row.text = plainText(parts.filter(Boolean).join('\n'));
   }
   return row.text;
 }
@@ -41,7 +51,7 @@ function searchText(row) {
 function selectRows(rows, state) {
   const names = Object.keys(FACETS);
   const counts = Object.fromEntries(names.map((name) => [name, new Map()]));
-  const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = plainText(state.q).split(/\s+/).filter(Boolean);
   const budget = budgetOf(state);
   const shown = [];
   let unknown = 0;

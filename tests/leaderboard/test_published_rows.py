@@ -140,6 +140,13 @@ def test_scales_and_toolkits_are_never_on_one_board(rows):
     assert {row.protocol for row in of(rows, "LaSOT")} == {"lasot-ope-test280@as-published"}
 
 
+def test_every_protocol_is_explained(rows, repo):
+    text = (repo / "docs/measuring.md").read_text()
+    for protocol in {row.protocol for row in rows}:
+        name, rule = protocol.split("@")
+        assert f"`{protocol}`" in text or f"`{name}`" in text or f"`@{rule}`" in text, protocol
+
+
 def test_a_figure_keeps_its_own_source(by_key):
     speeds = {(s.device, s.runtime): s for s in by_key["mast/lasot/hit-tiny"].speeds}
     assert speeds["Raspberry Pi 5", "ONNX Runtime 1.20.1"].source is None
@@ -364,11 +371,18 @@ tables:
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "rows.yml").write_text(GOOD)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/two.py").touch()
+    (tmp_path / "configs/two.txt").touch()
     return tmp_path
 
 
+def read(folder):
+    return read_published(folder, root=folder)
+
+
 def test_a_table_gives_what_its_rows_have_in_common(folder):
-    one, one_ms, two = read_published(folder)
+    one, one_ms, two = read(folder)
     assert [row.key for row in (one, one_ms, two)] == [
         "paper/ade/one",
         "paper/ade-ms/one",
@@ -392,6 +406,7 @@ def test_a_table_gives_what_its_rows_have_in_common(folder):
         ("format_version: 1", "format_version: 2", None, "format_version", "update lightvit_bench"),
         ("format_version: 1", "format_version: one",
          None, "format_version", "write format_version: 1"),
+        ("format_version: 1", "format_version: " + "9" * 5000, None, "format_version", "write"),
         ("format_version: 1\n", "", None, "format_version", "missing"),
         ("format_version: 1\n", "format_version: 1\nrows: []\n", None, "rows", "tables"),
         ("    source: paper\n", "", "paper/one", "source", "no source"),
@@ -401,6 +416,10 @@ def test_a_table_gives_what_its_rows_have_in_common(folder):
         ("https://arxiv", "http://arxiv", None, "url", "https://"),
         ("        model: Two\n", "", "paper/two", "model", "missing"),
         ("        model: Two\n", "        modell: Two\n", "paper/two", "modell", "model"),
+        ("configs/two.py", "configs/tow.py", "paper/ade/two", "config", "configs/tow.py"),
+        ("configs/two.py", "configs", "paper/ade/two", "config", "configs"),
+        ("configs/two.py", "configs/two.txt", "paper/ade/two", "config", "configs/two.txt"),
+        ("configs/two.py", "configs/../configs/two.py", "paper/ade/two", "config", "below"),
         ("key: two", "key: one", "paper/ade/one", "key", "rows.yml"),
         ("key: two", "key: Two words", None, "key", "lower-case"),
         ("ade: {task: segmentation", "ade: {task: segmenting",
@@ -409,6 +428,7 @@ def test_a_table_gives_what_its_rows_have_in_common(folder):
         ("miou: 40", "miou: 140", "paper/two", "scores.ade.miou", "0 to 100"),
         ("miou: 40", "miou: -1", "paper/two", "scores.ade.miou", "0 to 100"),
         ("miou: 40", "miou: nan", "paper/two", "scores.ade.miou", "0 to 100"),
+        ("miou: 40", "miou: sNaN", "paper/two", "scores.ade.miou", "0 to 100"),
         ("miou: 40", "miou: 4_0", "paper/two", "scores.ade.miou", "0 to 100"),
         ("miou: 40", "miou: [40]", "paper/two", "scores.ade.miou", "0 to 100"),
         ("{ade: {miou: 40}}", "{adee: {miou: 40}}", "paper/two", "protocol", "ade"),
@@ -425,11 +445,18 @@ def test_a_table_gives_what_its_rows_have_in_common(folder):
         ("kind: cpu, ", "kind: cpu, where: Table 2, ", None, "devices.pi.source", "both"),
         ("    size: {input: not stated}\n", "", "paper/one", "size.input", "MACs"),
         ("5.7 M", "5.7", "paper/one", "size.parameters", "5.7 M"),
+        ("5.7 M", "1" * 40, "paper/one", "size.parameters", "no count"),
         ("5.7 M", "many", "paper/one", "size.parameters", "no count"),
         ("pretraining_epochs: 400", "epochs: 400",
          "paper/one", "recipe.epochs", "pretraining_epochs"),
         ("pretraining_epochs: 400", "pretraining_epochs: -4",
          "paper/one", "recipe.pretraining_epochs", "0 or more"),
+        ("pretraining_epochs: 400", "pretraining_epochs: 3.7",
+         "paper/one", "recipe.pretraining_epochs", "3.7"),
+        ("threads: 4", "threads: 1.9", None, "devices.pi.threads", "1.9"),
+        ("threads: 4", "threads: 0", None, "devices.pi.threads", "1 or more"),
+        ("threads: 4", "threads: 1e1", None, "devices.pi.threads", "1e1"),
+        ("threads: 4", "threads: " + "9" * 5000, None, "devices.pi.threads", "999"),
         ("remarks: [of the table]", "remarks: of the table", "paper/one", "remarks", "list"),
         ("remarks: [of the table]", "remarks: [{of: table}]", "paper/one", "remarks", "one line"),
         ("        model: Two\n", "        model: Two\n        model: Three\n",
@@ -447,7 +474,7 @@ def test_a_bad_file_is_refused(folder, before, after, row, name, says):
     assert GOOD.count(before) >= 1
     (folder / "rows.yml").write_text(GOOD.replace(before, after, 1))
     with pytest.raises(BadDataError) as caught:
-        read_published(folder)
+        read(folder)
     error = caught.value
     assert error.details["file"][0].startswith("rows.yml")
     assert error.details.get("row", [None])[0] == row
@@ -458,17 +485,17 @@ def test_a_bad_file_is_refused(folder, before, after, row, name, says):
 def test_names_and_keys_are_of_all_files_together(folder):
     (folder / "more.yml").write_text(GOOD[GOOD.index("tables:") :].replace("one", "three"))
     with pytest.raises(BadDataError, match="format_version"):
-        read_published(folder)
+        read(folder)
     text = "format_version: 1\n" + GOOD[GOOD.index("tables:") :]
     (folder / "more.yml").write_text(text.replace("key: paper", "key: other"))
-    assert len(read_published(folder)) == 6
+    assert len(read(folder)) == 6
     (folder / "more.yml").write_text(text)
     with pytest.raises(BadDataError) as caught:
-        read_published(folder)
+        read(folder)
     assert "more.yml" in str(caught.value) and "rows.yml" in str(caught.value)
     (folder / "more.yml").write_text("format_version: 1\nsources: {paper: {title: Again}}\n")
     with pytest.raises(BadDataError, match="sources.paper"):
-        read_published(folder)
+        read(folder)
 
 
 @pytest.mark.parametrize(
@@ -477,7 +504,7 @@ def test_names_and_keys_are_of_all_files_together(folder):
 def test_a_file_that_is_none_is_refused(folder, content):
     (folder / "rows.yml").write_bytes(content)
     with pytest.raises(BadDataError) as caught:
-        read_published(folder)
+        read(folder)
     assert caught.value.details["file"][0].startswith("rows.yml")
 
 
