@@ -35,6 +35,13 @@ def main() -> None:
         metavar="DIR",
         help="write a run record here, for the leaderboard; with --out its score can be verified",
     )
+    parser.add_argument(
+        "--remark",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="with --record: what a reader of the score must know; may be given again",
+    )
     tracker = parser.add_argument_group("trackers alone")
     tracker.add_argument(
         "--processes", type=int, metavar="N", help="side by side (as many as cores, at most 8)"
@@ -58,6 +65,8 @@ def main() -> None:
     add_launch_options(parser)
     args = parser.parse_args()
     set_local_rank(args)
+    if args.remark and not args.record:
+        parser.error("--remark goes with --record")
 
     from lightvit_bench.openmmlab.run import test
 
@@ -75,6 +84,7 @@ def main() -> None:
             if (value := getattr(args, name)) is not None
         },
         record=args.record,
+        remarks=args.remark,
     )
     print("  ".join(f"{name} {value:.2f}" for name, value in metrics.items()))
 

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from lightvit_bench.bench.parts import Curve, ModelSize
+from lightvit_bench.bench.parts import Curve, ModelSize, read_remarks
 from lightvit_bench.bench.provenance import sha256_of, shown_path
 from lightvit_bench.bench.record import measured_record, write_record
 from lightvit_bench.openmmlab.bare import bare_model
@@ -57,8 +57,16 @@ class Recorder(Hook):
     checkpoint was trained.
     """
 
-    def __init__(self, folder: str, cfg: Config, checkpoint: str, options: Sequence[str]):
+    def __init__(
+        self,
+        folder: str,
+        cfg: Config,
+        checkpoint: str,
+        options: Sequence[str],
+        remarks: Sequence[str] = (),
+    ):
         check_record_folder(folder)
+        self._remarks = read_remarks(remarks)
         self._folder, self._checkpoint, self._options = folder, Path(checkpoint), options
         self._config, self._detection = cfg.filename, is_detection(cfg)
         self._cfg, self._meta = cfg.to_dict(), {}
@@ -118,7 +126,7 @@ class Recorder(Hook):
             size=size,
             predictions=found.predictions,
             truth=found.truth,
-            remarks=tuple(line for line in (*found.remarks, *lines, line) if line),
+            remarks=tuple(line for line in (*self._remarks, *found.remarks, *lines, line) if line),
             **shared,
         )
         return write_record(record, self._folder)
@@ -145,7 +153,12 @@ class Recorder(Hook):
 
 
 def write_track_record(
-    folder: str, cfg: Config, checkpoint: Path, tested: TestedFile | Any, ran: Ran
+    folder: str,
+    cfg: Config,
+    checkpoint: Path,
+    tested: TestedFile | Any,
+    ran: Ran,
+    remarks: Sequence[str] = (),
 ) -> Path:
     """Write the record of a tracker's run over a data set; its path."""
     from lightvit_bench.tracking.running.recording import run_record
@@ -159,6 +172,7 @@ def write_track_record(
     if checkpoint.suffix != ".pth":  # a tracker's own file: the config need not be its training's
         made = ("pretraining", "pretraining_epochs", "fine_tuning", "schedule")
         recipe = replace(recipe, **dict.fromkeys(made))
+    lines = [*remarks, *lines]
     record = run_record(cfg, checkpoint, tested, ran, shared, recipe, lines)
     return write_record(record, folder)
 

@@ -130,6 +130,7 @@ def test(
     cfg_options: Sequence[str] = (),
     tracker_options: Mapping[str, object] | None = None,
     record: str | None = None,
+    remarks: Sequence[str] = (),
 ) -> dict[str, float]:
     """Test a checkpoint; returns the metrics by name.
 
@@ -138,7 +139,7 @@ def test(
             tracker's boxes; a detector's results.json, or a folder for it.
         show_dir: folder for overlays of image, truth and prediction.
         tracker_options: of `tracking.running.config.test_tracking`, for the config of a tracker.
-        record: folder for a run record.
+        record: folder for a run record. remarks: of it, what a reader of the score must know.
 
     Raises:
         CheckpointError: the checkpoint is absent, unsafe, or does not fit in every weight.
@@ -155,7 +156,8 @@ def test(
         from lightvit_bench.tracking.running.config import refuse_options, test_tracking
 
         refuse_options(show_dir=show_dir, launcher=launcher)
-        return test_tracking(cfg, checkpoint, out=out, record=record, **(tracker_options or {}))
+        options = {"record": record, "remarks": remarks, **(tracker_options or {})}
+        return test_tracking(cfg, checkpoint, out=out, **options)
     if tracker_options:
         option = next(iter(tracker_options))
         raise ConfigError(f"--{option} is for trackers, and {config} is none.")
@@ -168,7 +170,7 @@ def test(
     if record is not None:
         from lightvit_bench.openmmlab.recording import Recorder
 
-        recorder = Recorder(record, cfg, checkpoint, cfg_options)
+        recorder = Recorder(record, cfg, checkpoint, cfg_options, remarks)
         recorder.watch(cfg)
     cfg.load_from = checkpoint
     cfg.model.backbone.init = "random"  # the checkpoint brings all weights

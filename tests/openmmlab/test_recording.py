@@ -332,7 +332,7 @@ def test_the_tool_writes_a_record(repo, tiny_config, segmentor, tmp_path):
         [
             *(sys.executable, str(repo / "tools/test.py"), str(tiny_config)),
             *(str(segmentor / "iter_8.pth"), "--work-dir", str(tmp_path / "work")),
-            *("--record", str(tmp_path / "records")),
+            *("--record", str(tmp_path / "records"), "--remark", "a toy", "--remark", "of eight"),
         ],
         capture_output=True,
         text=True,
@@ -342,6 +342,7 @@ def test_the_tool_writes_a_record(repo, tiny_config, segmentor, tmp_path):
     (record,) = read_records(tmp_path / "records")
     printed = dict(re.findall(r"(\w+) (\d+\.\d+)", done.stdout.splitlines()[-1]))
     assert float(printed["mIoU"]) == pytest.approx(record.values["miou"], abs=0.01)
+    assert record.remarks[:2] == ("a toy", "of eight")
     assert record.command.startswith("tools/test.py") and str(Path.home()) not in record.command
 
 

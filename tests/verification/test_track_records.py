@@ -310,6 +310,7 @@ def run_tracker(home, folder, checkpoint="tiny.safetensors", *options, **tracker
         str(home / checkpoint),
         out=str(folder / "boxes"),
         record=str(folder / "records"),
+        remarks=["of made videos"],
         cfg_options=options,
         tracker_options=dict(processes=1, threads=1, **tracker_options),
     )
@@ -333,6 +334,7 @@ def test_the_record_of_a_tracker(home, tmp_path, capsys):
     assert record.recipe.crop == "32 template, 64 search"
     assert "moves on" in record.recipe.test_mode or "held" in record.recipe.test_mode
     assert record.values["frames_per_second"] > 0
+    assert record.remarks[0] == "of made videos"
     assert set(record.values["realtime_1000"]) > {"auc", "dropped"}
     assert str(path) in capsys.readouterr().out
     places = dict(predictions=tmp_path / "boxes", truth=home / "demo")

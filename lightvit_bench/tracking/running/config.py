@@ -10,7 +10,7 @@ and `hold` replace the tracker's own settings.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -86,6 +86,7 @@ def test_tracking(
     device: str = "cpu",
     precision: str | None = None,
     record: str | None = None,
+    remarks: Sequence[str] = (),
 ) -> dict[str, float]:
     """Run a tracker over the test set of its config; prints a table and returns what it scores.
 
@@ -97,7 +98,7 @@ def test_tracking(
         threads: of each; by default as many as in the folder already, else cores / processes.
         realtime: frames a second of a stream by whose clock the tracker is run as well.
         precision: of an exported tracker's computation, in place of the file's.
-        record: folder for a run record.
+        record: folder for a run record. remarks: of it, what a reader of the score must know.
 
     Raises:
         UserError: the checkpoint does not fit, the data is not whole, sequences failed (those done
@@ -113,9 +114,11 @@ def test_tracking(
     tested = tested_of(cfg, path, folder, changed, precision, device)
     check_truth(name, split, sequences)
     if record is not None:
+        from lightvit_bench.bench.parts import read_remarks
         from lightvit_bench.tracking.running.recording import check_recordable
 
         check_recordable(record, name, split, sequences)
+        read_remarks(remarks)
 
     cores = usable_cores()
     processes = processes or max(1, min(cores, _MOST_PROCESSES, len(sequences)))
@@ -159,7 +162,7 @@ def test_tracking(
         from lightvit_bench.tracking.running.recording import Ran
 
         ran = Ran(name, split, root, sequences, not whole, folder, rows, device, threads)
-        print(f"record: {write_track_record(record, cfg, path, tested, ran)}")
+        print(f"record: {write_track_record(record, cfg, path, tested, ran, remarks)}")
     return metrics(rows)
 
 
