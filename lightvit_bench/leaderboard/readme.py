@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from lightvit_bench.bench.markdown import NONE, cell, plural, prose, table
+from lightvit_bench.bench.track_runs import TRACKING_LATENCY
 from lightvit_bench.leaderboard.boards import Board
 from lightvit_bench.leaderboard.measured import TIMED
 from lightvit_bench.leaderboard.rows import Row, Score
@@ -51,9 +52,10 @@ def readme_block(boards: Iterable[Board]) -> str:
 
 def _measured(boards: Sequence[Board]) -> str:
     rows = []
-    # accuracy first; of times those of one target, one image
+    # accuracy first; of times those of a tracker with one target
     shown = [one for one in boards if one.rows[0].task not in TIMED]
-    shown += [one for one in boards if one.rows[0].task in TIMED and not one.rows[0].protocol]
+    latency = [one for one in boards if one.rows[0].task == TRACKING_LATENCY]
+    shown += [one for one in latency if not one.rows[0].protocol]
     for board in shown:
         where = " ".join(filter(None, (board.rows[0].dataset, board.rows[0].split)))
         metric = board.task.main
@@ -108,7 +110,13 @@ def _model(row: Row) -> str:
         row.environment[key] for key in ("runtime", "precision") if key in row.environment
     )
     threads = row.environment.get("threads") if row.task in TIMED else None
-    parts = (row.model, ran, f"{threads} {plural(int(threads), 'thread')}" if threads else None)
+    schedule = row.recipe.schedule and row.recipe.schedule.split(", ")[0]
+    parts = (
+        row.model,
+        schedule,
+        ran,
+        f"{threads} {plural(int(threads), 'thread')}" if threads else None,
+    )
     return ", ".join(filter(None, parts))
 
 
