@@ -177,6 +177,8 @@ def _results(row: Row) -> list[dict[str, Any]]:
             result.setdefault("Standard Deviation", {})[metric] = _rounded(score.std)
             result["Runs"] = score.runs
     says = {"Split": row.split, "Protocol": row.protocol, "Origin": row.origin}
+    # a run may have been shorter than its config, or started elsewhere
+    says |= {"Schedule": row.recipe.schedule, "Remarks": list(row.remarks)}
     says |= {"Source": row.source, "URL": row.url, "Row": row.key}
     says = {name: value for name, value in says.items() if value}
     return [result | says for result in results.values()]

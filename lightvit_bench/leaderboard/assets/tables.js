@@ -50,9 +50,12 @@ function columnsOf(board) {
 const small = (...text) => el('small', {}, ...text);
 
 function preCell(row) {
-  const { pretraining, fine_tuning: tuned, head } = row.recipe;
+  const { pretraining, fine_tuning: tuned, head, schedule } = row.recipe;
   if (!pretraining && !tuned && !head) return null;
-  return [pretraining || '–', tuned ? small(`then ${tuned}`) : null, head ? small(head) : null];
+  // "400 iterations, batch 8, ...": the same head for another time is another row
+  const trained = [head, head && schedule && schedule.split(', ')[0]].filter(Boolean).join(' · ');
+  return [pretraining || '–', tuned ? small(`then ${tuned}`) : null,
+    trained ? small(trained) : null];
 }
 
 function scoreCell(row, metric) {
