@@ -41,7 +41,8 @@ def record_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Run record of lightvit_bench, version {FORMAT_VERSION}",
-        "$comment": "made by tools/leaderboard.py build; do not edit",
+        "$comment": "made by tools/leaderboard.py build; do not edit. Of the newest version alone: "
+        "files of version 1 lack some of these fields.",
         **record,
         "$defs": definitions,
     }

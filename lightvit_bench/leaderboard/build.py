@@ -55,7 +55,7 @@ def read_rows(sources: Sources) -> list[Row]:
                 "a folder of records has none.",
                 looked_for=f"{folder}/*.json, and {RECORDS}/*.json in folders below it",
             )
-    rows = rows_of(read_records(*sources.records))
+    rows = rows_of(read_records(*sources.records), every_incomplete=True)
     if sources.published is not None:
         rows += read_published(sources.published)
     seen: dict[str, Row] = {}

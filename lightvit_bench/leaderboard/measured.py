@@ -1,9 +1,8 @@
 """Rows from run records: runs of one thing are one row, with mean and standard deviation.
 
 Accuracy: what differs in the seed alone is one row. One value a seed, of its newest run, and one of
-the same weights; complete runs where there are any, else the newest incomplete one alone, which is
-shown and not ranked. Times: runs of one case in its newest state (commit, weights, packages) are
-one row, on one machine.
+the same weights; complete runs alone count, incomplete ones are shown and not ranked. Times: runs
+of one case in its newest state (commit, weights, packages) are one row, on one machine.
 """
 
 from __future__ import annotations
@@ -30,8 +29,12 @@ from lightvit_bench.leaderboard.tasks import TASKS
 TIMED = {key for key in TASKS if key.endswith(("-latency", "-speed", "-soak"))}
 
 
-def rows_of(records: Iterable[RunRecord]) -> list[Row]:
+def rows_of(records: Iterable[RunRecord], every_incomplete: bool = False) -> list[Row]:
     """The rows of records, in no order that means anything.
+
+    Args:
+        every_incomplete: incomplete runs that no complete one of their seed has followed are rows
+            of their own beside the complete ones' row, too, not only where they are alone.
 
     Raises:
         BadDataError: a record is of a task that the leaderboard does not know, or lacks what its
@@ -46,7 +49,13 @@ def rows_of(records: Iterable[RunRecord]) -> list[Row]:
                 known=", ".join(TASKS),
             )
         groups.setdefault(_group(record), []).append(record)
-    rows = [_row(group, _chosen(found)) for group, found in groups.items()]
+    rows = []
+    for group, found in groups.items():
+        chosen = _chosen(found)
+        alone = [one for one in _unfinished(found) if one not in chosen]
+        rows.append(_row(group, chosen, len(alone) if chosen[0].complete else 0))
+        if every_incomplete:
+            rows += [_row((*group, one.file_name), [one]) for one in alone]
     return _with_speeds(rows)
 
 
@@ -84,12 +93,22 @@ def _chosen(records: Sequence[RunRecord]) -> list[RunRecord]:
     return sorted(apart.values(), key=lambda one: (one.date, one.file_name))
 
 
-def _row(group: tuple, runs: Sequence[RunRecord]) -> Row:
+def _unfinished(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The newest incomplete run of each seed that no complete one has followed."""
+    ordered = sorted(records, key=lambda one: (one.date, one.file_name))
+    newest = {one.seed: one for one in ordered}
+    return [one for one in newest.values() if not one.complete]
+
+
+def _row(group: tuple, runs: Sequence[RunRecord], left_out: int = 0) -> Row:
     last = runs[-1]
     key = hashlib.sha256(json.dumps(group).encode()).hexdigest()[:8]
     remarks = list(dict.fromkeys(remark for run in runs for remark in run.remarks))
     if any(run.commit and run.commit.endswith("+changes") for run in runs):
         remarks.append("Measured with changes to the commit.")
+    if left_out:
+        told = plural(left_out, "run")
+        remarks.append(f"{left_out} incomplete {told} of the same, shown apart, not counted here.")
     return Row(
         key=f"{last.origin}/{last.task}/{_plain(last.model)}-{key}",
         origin=last.origin,
@@ -116,6 +135,7 @@ def _row(group: tuple, runs: Sequence[RunRecord]) -> Row:
         environment=_environment(last),
         curves=last.curves,
         seeds=tuple(sorted(run.seed for run in runs if run.seed is not None)),
+        left_out=left_out,
         records=tuple(run.file_name for run in runs),
     )
 

@@ -38,12 +38,12 @@ def readme_block(boards: Iterable[Board]) -> str:
             "`leaderboard/index.html`. Ranks are within one task, data set, split, protocol and "
             "origin, times within one machine."
         ),
-        "**Measured here**, the best of each board:",
+        "**Measured here**: accuracy, and the tracker's time; the best of each board:",
         _measured(measured),
         prose(
             "**Published by others, not measured here**: the best with a backbone of up to 6.5 M "
-            "parameters, or where only the whole model is counted, of up to 10 M. Heads and "
-            "schedules differ."
+            "parameters, or where only the whole model is counted, of up to 10 M; rows without a "
+            "size are left out here. Heads and schedules differ."
         ),
         _published(published),
     ]
@@ -67,11 +67,13 @@ def _measured(boards: Sequence[Board]) -> str:
                     str(rank) if rank else f"not ranked: {row.evaluated} of {row.expected}",
                     cell(_model(row)),
                     _score(row.scores.get(metric.key), metric),
+                    cell(" ".join(row.remarks)),
                 ]
             )
     if not rows:
         return "No run is recorded yet."
-    return table(["data", "protocol", "rank", "model", "result"], rows, left=4)
+    head = ["data", "protocol", "rank", "model", "result", "to know"]
+    return table(head, rows, left=len(head))
 
 
 def _published(boards: Sequence[Board]) -> str:

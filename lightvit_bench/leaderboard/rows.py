@@ -65,6 +65,7 @@ class Row:
         environment: name -> text: machine, versions, device, runtime, precision, threads.
         curves: by name.
         seeds: of the runs, ascending; empty of a published row.
+        left_out: incomplete runs of the same that do not count here; rows of their own tell more.
         records: file names of the run records.
     """
 
@@ -95,6 +96,7 @@ class Row:
     environment: Mapping[str, str] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
+    left_out: int = 0
     records: tuple[str, ...] = ()
 
     @property

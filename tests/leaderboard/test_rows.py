@@ -129,6 +129,27 @@ def test_incomplete_runs_do_not_count_where_there_are_complete_ones():
     ]
 
 
+def test_every_incomplete_run_is_shown_beside_the_complete_ones():
+    part = dict(evaluated=49, values={"miou": 99.0})
+    records = [run(seed=0), run(seed=1, **part, **weights(1)), run(seed=2, **part, **weights(2))]
+    # an older try of seed 0, which a complete one has followed
+    records.append(replace(run(seed=0, **part), date="2020-01-01T00:00:00Z"))
+    rows = rows_of(records, every_incomplete=True)
+    assert sorted((row.complete, row.seeds) for row in rows) == [
+        (False, (1,)),
+        (False, (2,)),
+        (True, (0,)),
+    ]
+    whole = next(row for row in rows if row.complete)
+    assert whole.left_out == 2 and "2 incomplete runs" in whole.remarks[-1]
+    assert len({row.key for row in rows}) == 3
+    (board,) = boards_of(rows)
+    assert board.ranks == (1, None, None)
+    assert len(rows_of(records)) == 1
+    alone = rows_of(records[1:3], every_incomplete=True)
+    assert len(alone) == 2 and not any(row.left_out for row in alone)
+
+
 def test_a_row_says_that_the_commit_had_changes():
     assert "changes" in only([run(commit="3f2a" * 10 + "+changes")]).remarks[-1]
     assert not only([run()]).remarks

@@ -139,7 +139,7 @@ def test_bench_measures_a_small_run(repo, tmp_path):
     assert ratio == least == most
     assert (rate - half) / (plain + half) - 0.01 < ratio < (rate + half) / (plain - half) + 0.01
     assert numbers(rf"loader alone: {n} images/s \(0 workers\)")[0] > 0
-    assert 0 < numbers(rf"loader and model: {n} images/s")[0] < 3 * rate
+    assert numbers(rf"loader and model: {n} images/s")[0] > 0
 
 
 def test_reconstruct_writes_a_picture(tool, checkpoint, image, tmp_path):
