@@ -40,6 +40,7 @@ def rows_of(records: Iterable[RunRecord], every_incomplete: bool = False) -> lis
         BadDataError: a record is of a task that the leaderboard does not know, or lacks what its
             task's records have.
     """
+    records = list(records)
     groups: dict[tuple, list[RunRecord]] = {}
     for record in records:
         if record.task not in TASKS:
@@ -56,7 +57,10 @@ def rows_of(records: Iterable[RunRecord], every_incomplete: bool = False) -> lis
         rows.append(_row(group, chosen, len(alone) if chosen[0].complete else 0))
         if every_incomplete:
             rows += [_row((*group, one.file_name), [one]) for one in alone]
-    return _with_speeds(rows)
+    # a file for another runtime does not say how large the network is that it was made of
+    sizes = {one.checkpoint_sha256: one.size for one in records if one.size}
+    names = {one.file_name: one.checkpoint_sha256 for one in records if one.checkpoint_sha256}
+    return _with_speeds([_with_size(row, sizes.get(names.get(row.records[-1]))) for row in rows])
 
 
 def _group(record: RunRecord) -> tuple:
@@ -253,6 +257,11 @@ def _environment(record: RunRecord) -> dict[str, str]:
         "predictions": record.predictions and record.predictions.path,
     }
     return {name: str(value) for name, value in parts.items() if value is not None}
+
+
+def _with_size(row: Row, size: ModelSize | None) -> Row:
+    """The row, with the size of the same weights where it has none."""
+    return replace(row, size=size) if size and row.size == ModelSize() else row
 
 
 def _with_speeds(rows: Sequence[Row]) -> list[Row]:

@@ -193,6 +193,12 @@ def test_accuracy_has_the_times_of_the_same_weights():
     assert speed.device == MACHINE.hardware
 
 
+def test_an_exported_file_is_as_large_as_the_weights_it_was_made_of():
+    exported = dict(exported="t.xml", exported_sha256="ef" * 32, size=None, **weights(1))
+    rows = rows_of([run(**weights(1)), run(**exported), run(model="x", size=None, **weights(2))])
+    assert sorted(row.size.parameters or 0 for row in rows) == [0, 11_000_000, 11_000_000]
+
+
 def test_an_unknown_task_is_refused():
     with pytest.raises(BadDataError, match="does not know"):
         rows_of([run(task="segmentaton")])
