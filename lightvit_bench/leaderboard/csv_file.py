@@ -56,7 +56,7 @@ def _line(row: Row, rank: int | None) -> list[object]:
         *(getattr(row.recipe, name) for name in _RECIPE),
         *(getattr(row.size, name) for name in _SIZE),
         "; ".join(map(speed_text, row.speeds)),
-        *(row.source, row.url, "; ".join(row.remarks), row.date, row.config, row.checkpoint),
+        *(row.source, row.url, " | ".join(row.remarks), row.date, row.config, row.checkpoint),
         *(row.checkpoint_sha256, row.command, row.commit),
         "; ".join(f"{name}: {text}" for name, text in row.environment.items()),
         " ".join(row.records),
