@@ -1,6 +1,6 @@
 """Which differences between two results exceed the spread of their runs.
 
-    print("\\n".join(compare_lines(compare("records/a.json", "records/b.json"))))
+    print("\\n".join(compare_lines("records/a.json", "records/b.json")))
 
 The rule: with two runs or more on both sides, the 95 % interval of the difference of means by
 Welch's t-test (unequal variances; B. L. Welch, Biometrika 34, 1947). If it leaves 0 out, the
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
+from lightvit_bench.bench.markdown import plural
 from lightvit_bench.bench.record import RunRecord, read_record, read_records
 from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError, near_matches
 from lightvit_bench.leaderboard.measured import rows_of
@@ -97,26 +98,46 @@ def compare(a: str | os.PathLike, b: str | os.PathLike, rows: Rows = ()) -> Comp
 
     Raises:
         MissingDataError: there is no such file, folder, key or model.
-        BadDataError: a record cannot be read; or both sides are the same row, or the same runs.
+        BadDataError: a record cannot be read; both sides are the same row, or have records of one
+            run; or one side has two of one run.
         ConfigError: no row of one side may be compared with one of the other (the fields that
             differ are named), or it is not clear which with which.
     """
-    return compare_rows(rows_named(a, rows), rows_named(b, rows))
+    ours, theirs = _records_named(a), _records_named(b)
+    of_run = {record.run: record for record in ours or () if record.run is not None}
+    for record in theirs or ():
+        if record.run in of_run:
+            raise BadDataError(
+                "both sides have records of one run.",
+                run=record.run,
+                A=f"{a}: {of_run[record.run].file_name}",
+                B=f"{b}: {record.file_name}",
+                do="keep the one that the run wrote, on one side",
+            )
+    sides = [
+        rows_of(records) if records is not None else _rows_named(str(name), rows)
+        for name, records in ((a, ours), (b, theirs))
+    ]
+    return compare_rows(*sides)
 
 
-def rows_named(name: str | os.PathLike, rows: Rows) -> list[Row]:
-    """The rows of a file, a folder, a key or a model; raises as `compare`."""
+def _records_named(name: str | os.PathLike) -> list[RunRecord] | None:
+    """The records of a file or folder; None of a name that is neither."""
     path = Path(name)
     if path.is_file():
-        return rows_of([read_record(path)])
-    if path.is_dir():
-        return rows_of(_records_below(path))
-    text = str(name)
+        return [read_record(path)]
+    return _records_below(path) if path.is_dir() else None
+
+
+def _rows_named(text: str, rows: Rows) -> list[Row]:
+    """The rows of a key or a model; raises as `compare`."""
     rows = rows() if callable(rows) else rows
     if found := [row for row in rows if row.key == text]:
         return found
     if found := [row for row in rows if row.model.lower() == text.lower()]:
-        return found
+        # a model's incomplete runs are rows of their own beside its complete ones', which are meant
+        complete = {(row.board, _way(row)) for row in found if row.complete}
+        return [row for row in found if row.complete or (row.board, _way(row)) not in complete]
     known = sorted({row.key for row in rows} | {row.model for row in rows})
     near = near_matches(text, known)[:5] if known else ["no rows were read"]
     raise MissingDataError(
@@ -132,7 +153,7 @@ def _records_below(folder: Path) -> list[RunRecord]:
         found = sorted(folder.glob(pattern))  # seed-0.old-1 is left out by `read_records`
         if found:
             break
-    records = [record for one in found for record in read_records(one)]
+    records = read_records(*found)
     if not records:
         raise MissingDataError("there are no records in a folder.", looked_in=str(folder))
     return records
@@ -316,7 +337,11 @@ def _pair_lines(pair: Pair) -> list[str]:
             lines.append(f"     {row.source}")
         if not row.complete:
             lines.append(f"     incomplete: {row.evaluated} of {row.expected} evaluated")
-        lines += [f"     {remark}" for remark in row.remarks]
+        remarks = list(row.remarks)
+        if row.left_out:  # in place of the page's remark, which speaks of rows that are not here
+            remarks = [remark for remark in remarks if not remark.endswith("not counted here.")]
+            remarks.append(f"{row.left_out} incomplete {plural(row.left_out, 'run')} not counted")
+        lines += [f"     {remark}" for remark in remarks]
     if pair.a.origin != pair.b.origin:
         lines.append("  not ranked: origins differ")
     cells = []

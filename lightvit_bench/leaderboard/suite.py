@@ -4,22 +4,23 @@
     print("\\n".join(outcome.lines()))
 
 Each run with one seed is a cell with a folder of its own (`suite_cells`). A cell counts when its
-test has ended well and its records can be read; anything less is done again from the newest
-checkpoint. A cell that was asked for otherwise (another config, option, checkpoint) is refused, or
-with `anew`, or where it holds logs alone, set aside under another name: nothing is deleted.
+test has ended well and its records are there; anything less is done again from the newest
+checkpoint. A cell that was asked for otherwise (another config, option, checkpoint) is refused, and
+one whose records were changed, or are of another cell's run, fails; with `anew` they are set aside
+under another name, as is what holds logs alone: nothing is deleted.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lightvit_bench.bench.provenance import sha256_of
 from lightvit_bench.bench.record import RunRecord
-from lightvit_bench.errors import ConfigError, UserError, near_matches
+from lightvit_bench.errors import BadDataError, ConfigError, UserError, near_matches
 from lightvit_bench.leaderboard.suite_cells import (
     BEGUN,
     DONE,
@@ -133,8 +134,8 @@ def run_suite(
         out: folder of results; work_dirs/suites/NAME by default.
         only: names of the runs that are wanted; all by default.
         dry_run: only say what there is and what would be done.
-        anew: set cells aside that were asked for otherwise, and run them again; they are refused
-            else.
+        anew: set cells aside that were asked for otherwise, and records that were changed, and run
+            them again; they are refused, or fail, else.
         report: takes a line on each step, then those of the result.
         tools: folder of train.py and test.py.
 
@@ -176,6 +177,7 @@ class _Job:
     anew: bool
     dry_run: bool
     lock: int
+    files: dict[str, Path] = field(default_factory=dict)  # of cells that are done, by the run's id
 
 
 def _each(
@@ -191,6 +193,12 @@ def _each(
         shown = "" if not one.told else f": {one.told[0]}"
         report(f"{start}{one.state}{shown}")
         results.append(one)
+        if one.is_done:
+            job.files.update(
+                (record.run, cell.records / record.file_name)
+                for record in one.records
+                if record.run
+            )
     return tuple(results)
 
 
@@ -209,15 +217,28 @@ def _settle(cell: Cell, job: _Job, say: Callable[[str], None]) -> CellResult:
             return CellResult(cell, REFUSED, (*told, do))
         if job.dry_run:
             return CellResult(cell, TO_DO, (f"anew, asked for otherwise: {'; '.join(differs)}",))
-        say(f"asked for otherwise ({'; '.join(differs)}); set aside: {set_aside_old(cell)}")
+        aside = set_aside(cell.folder, "old")
+        say(f"asked for otherwise ({'; '.join(differs)}); set aside: {aside}")
         state = None
-    if state and (records := finished_records(cell, state)):
-        return CellResult(cell, EARLIER, (), tuple(records))
+    try:
+        records = finished_records(cell, state) if state else {}
+        _check_runs(records, job.files)
+    except UserError as error:
+        told = str(error).splitlines()
+        if not job.anew:
+            do = "do: --anew sets this cell's records aside and makes them again"
+            return CellResult(cell, FAILED, (*told, do))
+        if job.dry_run:
+            return CellResult(cell, TO_DO, (f"anew: {told[0]}",))
+        say(f"{told[0]} Records set aside: {set_aside(cell.records, 'old')}")
+        records = {}
+    if records:
+        return CellResult(cell, EARLIER, (), tuple(records.values()))
     if job.dry_run:
         step = "begun" if state and state.step == BEGUN else "test" if state else "from the start"
         return CellResult(cell, TO_DO, (step,))
     state = state or State(asked)
-    if state.step == DONE:  # its records are gone, or damaged
+    if state.step == DONE:  # its records are gone, or set aside
         state = replace(state, step=TRAINED if state.checkpoint else BEGUN, records=())
     write_state(cell, state)
     return _run(cell, state, job, say)
@@ -225,17 +246,27 @@ def _settle(cell: Cell, job: _Job, say: Callable[[str], None]) -> CellResult:
 
 def _is_bare(cell: Cell, state: State) -> bool:
     """Whether a cell has only begun: a failure has left nothing but logs."""
-    kept = newest_checkpoint(cell.work) or any(cell.records.glob("*.json"))
-    return state.step == BEGUN and not kept
+    written = [*cell.records.glob("*.json"), *cell.fresh.glob("*.json")]
+    return state.step == BEGUN and not (newest_checkpoint(cell.work) or written)
 
 
-def set_aside_old(cell: Cell) -> Path:
-    """A cell's folder by another name."""
-    return set_aside(cell.folder, "old")
+def _check_runs(records: Mapping[Path, RunRecord], known: Mapping[str, Path]) -> None:
+    """`BadDataError` where two records of a cell, or one and another cell's, are of one run."""
+    files = dict(known)
+    for path, record in records.items():
+        if record.run is None:  # of version 1
+            continue
+        if record.run in files:
+            both = [str(files[record.run]), str(path)]
+            raise BadDataError("two records are of one run.", run=record.run, files=both)
+        files[record.run] = path
 
 
 def _run(cell: Cell, state: State, job: _Job, say: Callable[[str], None]) -> CellResult:
     run = cell.run
+    for folder in (cell.records, cell.fresh):  # of a test that did not end: which count is unknown
+        if folder.exists():
+            say(f"records of a cell that is not done set aside: {set_aside(folder, 'old')}")
     if run.train and not _is_trained(cell, state):
         log = cell.folder / "train.log"
         resumes = newest_checkpoint(cell.work)
@@ -250,10 +281,6 @@ def _run(cell: Cell, state: State, job: _Job, say: Callable[[str], None]) -> Cel
         write_state(cell, state)
         if cell.predictions.exists():  # another checkpoint's
             say(f"predictions set aside: {set_aside(cell.predictions, 'old')}")
-    if cell.records.exists():  # of a test that did not end: which of them count nobody knows
-        say(
-            f"records of a test that did not end set aside: {set_aside(cell.records, 'unfinished')}"
-        )
     step = "test" if run.config is not None else "command"
     log = cell.folder / f"{step}.log"
     say(f"{step}, log in {log}")
@@ -262,15 +289,14 @@ def _run(cell: Cell, state: State, job: _Job, say: Callable[[str], None]) -> Cel
     if code:
         return _failed(cell, step, code, log)
     try:
-        names = new_records(cell, state)
+        records = new_records(cell, state)
+        _check_runs(records, job.files)
     except UserError as error:
         told = (*str(error).splitlines(), f"log: {log}", *last_lines(log))
         return CellResult(cell, FAILED, told)
-    state = replace(state, step=DONE, records=names)
-    records = finished_records(cell, state)
-    assert records, "they have just been read"
-    write_state(cell, state)
-    return CellResult(cell, NOW, (), tuple(records))
+    cell.fresh.rename(cell.records)
+    write_state(cell, replace(state, step=DONE, records=tuple(path.name for path in records)))
+    return CellResult(cell, NOW, (), tuple(records.values()))
 
 
 def _is_trained(cell: Cell, state: State) -> bool:
@@ -295,7 +321,7 @@ def _test_command(cell: Cell, state: State, tools: Path) -> list[str]:
     checkpoint = cell.work / state.checkpoint if run.train else run.checkpoint
     return [
         *(sys.executable, str(tools / "test.py"), str(run.config), str(checkpoint)),
-        *("--work-dir", str(cell.folder / "test"), "--record", str(cell.records)),
+        *("--work-dir", str(cell.folder / "test"), "--record", str(cell.fresh)),
         *("--out", str(cell.predictions), *run.test_arguments),
         *("--cfg-options", *run.options, *run.test_options, f"randomness.seed={cell.seed}"),
     ]
@@ -303,7 +329,7 @@ def _test_command(cell: Cell, state: State, tools: Path) -> list[str]:
 
 def _command(cell: Cell) -> list[str]:
     words = [word.replace(SEED, str(cell.seed)) for word in cell.run.command]
-    return [sys.executable, *words, "--record", str(cell.records)]
+    return [sys.executable, *words, "--record", str(cell.fresh)]
 
 
 def _failed(cell: Cell, step: str, code: int, log: Path) -> CellResult:

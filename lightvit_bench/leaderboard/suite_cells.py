@@ -2,7 +2,8 @@
 
 OUT/RUN/seed-S/cell.json       what was asked, how far it is, its records
               /train, test     work folders of the tools
-              /records         complete when cell.json says so
+              /records.unfinished   of a test that runs, or failed: nothing reads them
+              /records         what it becomes when the test has ended well
               /predictions
               /train.log, test.log, command.log
 """
@@ -15,7 +16,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Any
 
 from lightvit_bench.bench.provenance import sha256_of
 from lightvit_bench.bench.record import RunRecord, read_record
-from lightvit_bench.errors import BadDataError, ConfigError, UserError
+from lightvit_bench.errors import BadDataError, ConfigError
 from lightvit_bench.leaderboard.measured import rows_of
 from lightvit_bench.leaderboard.suite_file import SuiteRun
 from lightvit_bench.leaderboard.tasks import TASKS
@@ -50,6 +51,11 @@ class Cell:
     @property
     def records(self) -> Path:
         return self.folder / "records"
+
+    @property
+    def fresh(self) -> Path:
+        """Where a test writes its records: readers take those of folders named `records` alone."""
+        return self.folder / "records.unfinished"
 
     @property
     def predictions(self) -> Path:
@@ -206,34 +212,32 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return lines
 
 
-def finished_records(cell: Cell, state: State) -> list[RunRecord] | None:
-    """The records of a cell that is done; None of one that is not, or whose records are gone.
+def finished_records(cell: Cell, state: State) -> dict[Path, RunRecord]:
+    """The records of a cell that is done; none of one that is not, or where one of them is gone.
 
-    Records that `new_records` would refuse do not count either.
+    Raises:
+        BadDataError: one was changed, or `new_records` would refuse it; or there is one more.
     """
-    if state.step != DONE or not state.records:
-        return None
-    try:
-        records = {path: read_record(path) for path in map(cell.records.joinpath, state.records)}
-        _check_records(cell, state, records)
-    except UserError:
-        return None
-    return list(records.values())
+    paths = [cell.records / name for name in state.records]
+    if state.step != DONE or not all(path.is_file() for path in paths):
+        return {}
+    for path in sorted({*cell.records.glob("*.json")} - {*paths}):
+        raise BadDataError("a record is there that this cell did not write.", file=str(path))
+    return _checked(cell, state, paths)
 
 
-def new_records(cell: Cell, state: State) -> tuple[str, ...]:
-    """Names of the records that a test or benchmark has just written, checked.
+def new_records(cell: Cell, state: State) -> dict[Path, RunRecord]:
+    """The records that a test or benchmark has just written, checked.
 
     Raises:
         BadDataError: there is none, one cannot be read, is of no known task or without its task's
             main figure; or it is of other weights than those asked for, or, of a run that is
             trained, of another seed. Weights that are only tested may be of any seed.
     """
-    paths = sorted(cell.records.glob("*.json"))
+    paths = sorted(cell.fresh.glob("*.json"))
     if not paths:
-        raise BadDataError("no record was written.", looked_in=str(cell.records))
-    _check_records(cell, state, {path: read_record(path) for path in paths})
-    return tuple(path.name for path in paths)
+        raise BadDataError("no record was written.", looked_in=str(cell.fresh))
+    return _checked(cell, state, paths)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -254,9 +258,10 @@ def set_aside(path: Path, word: str) -> Path:
 # ----------------------------------------------------------------------------------------- details
 
 
-def _check_records(cell: Cell, state: State, records: Mapping[Path, RunRecord]) -> None:
-    """`BadDataError` as of `new_records`."""
+def _checked(cell: Cell, state: State, paths: Sequence[Path]) -> dict[Path, RunRecord]:
+    """Records by file; `BadDataError` as of `new_records`."""
     run = cell.run
+    records = {path: read_record(path) for path in paths}
     asked = state.checkpoint_sha256 if run.train else state.asked.get("checkpoint")
     for path, record in records.items():
         (row,) = rows_of([record])
@@ -283,6 +288,7 @@ def _check_records(cell: Cell, state: State, records: Mapping[Path, RunRecord]) 
                 asked_for=str(asked),
                 found=[one for one in found if one] or "none",
             )
+    return records
 
 
 def _bases(path: Path) -> list[Path]:

@@ -238,6 +238,49 @@ def test_a_row_is_not_compared_with_itself():
         compare_rows([one], [replace(one, key="b")])
 
 
+def test_both_sides_have_a_run(tmp_path):
+    original = record("a", 30.0)
+    file = write_record(original, tmp_path / "original")
+    forged = write_record(replace(original, values={"miou": 39.0}), tmp_path / "forged")
+    for a, b in ((file, forged), (file.parent, forged), (forged.parent, file.parent), (file, file)):
+        with pytest.raises(BadDataError, match="both sides have records of one run") as caught:
+            compare(a, b)
+        for needle in (original.run, str(a), str(b), "do:"):
+            assert needle in str(caught.value)
+
+
+def test_two_records_of_one_run_in_two_cells_are_refused(tmp_path):
+    one, other = record("a", 30.0, 0), record("a", 31.0, 1)
+    for seed, found in enumerate((one, replace(other, run=one.run))):
+        write_record(found, tmp_path / f"a/seed-{seed}/records")
+    with pytest.raises(BadDataError, match="two records are of one run"):
+        compare(tmp_path / "a", write_record(record("b", 1.0), tmp_path))
+
+
+def test_runs_that_do_not_count_are_told():
+    a, b = scored("a", 30.0, left_out=1), scored("b", 31.0, left_out=2)
+    lines = lines_of(compare_rows([a], [b]))
+    assert lines[2] == "     1 incomplete run not counted"
+    assert lines[4] == "     2 incomplete runs not counted"
+    assert "not counted" not in "\n".join(lines_of(compare_rows([scored("a", 1.0)], [row("b")])))
+
+
+def test_incomplete_runs_beside_complete_ones(tmp_path):
+    """Told once of a folder; of a model, whose rows they are as well, no other row to choose."""
+    found = [record("a", 30.0), record("a", 9.0, 1, evaluated=3), record("b", 31.0)]
+    for one in found:
+        write_record(one, tmp_path / one.model)
+    rows = rows_of(found, every_incomplete=True)
+    assert [one.complete for one in rows].count(False) == 1, "the case is there"
+    for lines in (compare_lines(tmp_path / "a", tmp_path / "b"), compare_lines("a", "b", rows)):
+        assert [line for line in lines if "not counted" in line] == [
+            "     1 incomplete run not counted"
+        ]
+        assert "30.00 (1)" in lines[-1]
+    part = rows_of(found[1:], every_incomplete=True)
+    assert "incomplete: 3 of 4 evaluated" in "\n".join(compare_lines("a", "b", part))
+
+
 def test_a_key_twice_is_no_comparison():
     theirs = row("a", "published", source="paper")
     others = [theirs, row("b", "published", source="paper", protocol="other")]

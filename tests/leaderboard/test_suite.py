@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from lightvit_bench.bench.provenance import sha256_of
-from lightvit_bench.bench.record import read_record, write_record
+from lightvit_bench.bench.record import read_record, record_files, write_record
 from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError
+from lightvit_bench.leaderboard.compare import compare_lines
 from lightvit_bench.leaderboard.suite import run_suite
 from lightvit_bench.leaderboard.suite_cells import Cell, asked_of, changes, config_files
 from lightvit_bench.leaderboard.suite_child import locked
@@ -319,12 +320,15 @@ def test_a_test_that_failed_leaves_no_record_that_counts_and_training_is_kept(pl
     outcome, _ = run(place, path)
     assert states(outcome) == ["failed"] and outcome.record_files == []
     assert "no result" in "\n".join(outcome.lines())
+    with pytest.raises(MissingDataError, match="no records"):
+        compare_lines(place / "out/net", place / "out")
+    assert record_files(place / "out") == []
     (place / "tools/test_fails").unlink()
     calls(place)
     outcome, said = run(place, path)
     assert states(outcome) == ["done"] and calls(place) == ["test 0"]
     assert len(list((place / "out/net/seed-0/records").glob("*.json"))) == 1
-    assert len(list((place / "out/net/seed-0/records.unfinished-1").glob("*.json"))) == 1
+    assert len(list((place / "out/net/seed-0/records.unfinished.old-1").glob("*.json"))) == 1
     assert any("set aside" in line for line in said)
 
 
@@ -395,15 +399,86 @@ def test_what_would_not_count_now_does_not_count_from_before(place):
     state["records"] = [kept.name]
     (place / "out/net/seed-0/cell.json").write_text(json.dumps(state))
     calls(place)
-    assert states(run(place, path)[0]) == ["done"] and calls(place) == ["test 0"]
+    outcome, _ = run(place, path)
+    assert states(outcome) == ["failed"] and calls(place) == []
+    assert "of another checkpoint" in "\n".join(outcome.lines())
+    assert states(run(place, path, anew=True)[0]) == ["done"] and calls(place) == ["test 0"]
 
 
-def test_a_damaged_record_or_checkpoint_is_made_again(place):
-    path = suite(place, seeds=[0])
+def test_a_record_that_was_changed_by_hand_is_told_and_kept(place):
+    path = suite(place)
     outcome, _ = run(place, path)
     calls(place)
     record = outcome.record_files[0]
-    record.write_text(record.read_text().replace("30", "39"))
+    record.write_text(record.read_text().replace("30.0", "39.0"))
+    for options in ({}, {"dry_run": True}):
+        outcome, _ = run(place, path, **options)
+        assert states(outcome) == ["failed", "done before"] and calls(place) == []
+        text = "\n".join(outcome.lines())
+        for needle in ("changed after it was written", str(record), "--anew", "31.00 (1)"):
+            assert needle in text
+    outcome, _ = run(place, path, anew=True, dry_run=True)
+    assert states(outcome) == ["to do", "done before"] and record.exists()
+    outcome, said = run(place, path, anew=True)
+    assert states(outcome) == ["done", "done before"] and calls(place) == ["test 0"]
+    assert "39.0" in (place / f"out/net/seed-0/records.old-1/{record.name}").read_text()
+    assert any("changed" in line and "records.old-1" in line for line in said)
+
+
+def test_a_record_that_was_put_into_a_finished_cell_is_told(place):
+    path = suite(place)
+    first, second = run(place, path)[0].record_files
+    more = second.with_name(first.name)
+    more.write_bytes(first.read_bytes())
+    outcome, _ = run(place, path)
+    assert states(outcome) == ["done before", "failed"] and str(more) in "\n".join(outcome.lines())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_two_records_of_one_run_are_not_averaged(place, count):
+    """A command that draws no run of its own: of two cells, or twice in one."""
+    bench = place / "tools/bench.py"
+    same = f"""
+from dataclasses import replace
+for i in range({count}):
+    one = replace(record, run=16 * "5e", values={{"pairs_per_second": 100.0 + i + record.seed}})
+    write_record(one, after("--record"))
+"""
+    text = bench.read_text()
+    assert text.endswith('write_record(record, after("--record"))\n')
+    bench.write_text(text.rpartition("write_record")[0] + same)
+    path = suite(place, {"name": "bench", "command": "tools/bench.py --seed {seed}"})
+    outcome, _ = run(place, path)
+    assert states(outcome) == [("done" if count == 1 else "failed"), "failed"]
+    text = "\n".join(outcome.lines())
+    assert "two records are of one run" in text and 16 * "5e" in text
+    assert str(place / "out/bench/seed-1/records.unfinished") in text
+    assert not (place / "out/bench/seed-1/records").exists()
+    assert states(run(place, path)[0])[1] == "failed", "again"
+
+
+def test_a_finished_record_of_another_cells_run_fails(place):
+    path = suite(place)
+    first, second = run(place, path)[0].record_files
+    one = read_record(second)
+    second.unlink()
+    forged = write_record(replace(one, run=read_record(first).run), second.parent)
+    cell = place / "out/net/seed-1/cell.json"
+    cell.write_text(cell.read_text().replace(second.name, forged.name))
+    calls(place)
+    outcome, _ = run(place, path)
+    assert states(outcome) == ["done before", "failed"] and calls(place) == []
+    for needle in ("of one run", str(first), str(forged), "--anew"):
+        assert needle in "\n".join(outcome.lines())
+    assert states(run(place, path, anew=True)[0]) == ["done before", "done"]
+    assert calls(place) == ["test 1"], "training is kept"
+
+
+def test_a_record_or_checkpoint_that_is_gone_is_made_again(place):
+    path = suite(place, seeds=[0])
+    outcome, _ = run(place, path)
+    calls(place)
+    outcome.record_files[0].unlink()
     assert states(run(place, path)[0]) == ["done"] and calls(place) == ["test 0"]
     for file in (place / "out/net/seed-0/records").glob("*.json"):
         file.unlink()
@@ -523,7 +598,7 @@ def test_what_failed_before_it_had_anything_may_be_mended(place):
     assert states(run(place, suite(place, wrong))[0]) == ["failed"]
     (place / "tools/test_writes_none").unlink()
     assert states(run(place, suite(place, GIVEN))[0]) == ["failed"], "run, and failed otherwise"
-    assert list((place / "out/net/seed-0/records").glob("*.json"))
+    assert list((place / "out/net/seed-0/records.unfinished").glob("*.json"))
     (place / "tools/test_fails").unlink()
     assert states(run(place, suite(place, wrong))[0]) == ["refused"], "there is a record to lose"
     assert states(run(place, suite(place, GIVEN))[0]) == ["done"]
