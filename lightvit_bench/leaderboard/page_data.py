@@ -82,7 +82,10 @@ def _row(row: Row, rank: int | None) -> dict[str, Any]:
         "curves": {name: asdict(curve) for name, curve in row.curves.items()},
         **{"seeds": list(row.seeds), "records": list(row.records)},
     }
-    scores = {key: [one.mean, one.std, one.runs] for key, one in row.scores.items()}
+    scores = {
+        key: [_ten_digits(one.mean), _ten_digits(one.std), one.runs]
+        for key, one in row.scores.items()
+    }
     counts = {"expected": row.expected, "evaluated": row.evaluated}
     known = _known(values) | {"scores": scores}
     return known if row.expected is None and row.evaluated is None else known | counts
@@ -105,3 +108,8 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
         for name, value in values.items()
         if value is not None and value is not False and value not in ("", [], {}, ())
     }
+
+
+def _ten_digits(value: float | None) -> float | None:
+    """As in the CSV: Python 3.10 and 3.11 have standard deviations with other last digits."""
+    return None if value is None else float(f"{value:.10g}")

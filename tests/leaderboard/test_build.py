@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import math
 import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +110,18 @@ def test_a_change_anywhere_is_stale(project):
     assert build.stale(project, build.project_files(project, sources)) == [
         Path("leaderboard/leaderboard.csv")
     ]
+
+
+def test_last_digits_of_another_python_change_nothing(project, monkeypatch):
+    for seed, digit in enumerate("678"):
+        values = {"auc": 60.1 + 0.3 * seed}
+        changed = dict(seed=seed, run=digit * 32, model="m", checkpoint_sha256=digit * 64)
+        write_record(record(values=values, **changed), project / "records")
+    sources = build.Sources.of(project)
+    files = build.project_files(project, sources)
+    exact = statistics.stdev
+    monkeypatch.setattr(statistics, "stdev", lambda x: math.nextafter(exact(x), math.inf))
+    assert build.project_files(project, sources) == files
 
 
 def test_the_same_records_give_the_same_files(project):
