@@ -17,7 +17,7 @@ from pathlib import Path
 from lightvit_bench.errors import printable
 
 RECORDS = "records"  # the folder of run records beside the package, in version control
-_ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]  # of the checkout
 
 
 def sha256_of(path: str | os.PathLike) -> str:
@@ -37,7 +37,7 @@ def sha256_of_files(files: Mapping[str, str | os.PathLike]) -> str:
     return digest.hexdigest()
 
 
-def git_commit(root: str | os.PathLike = _ROOT) -> str | None:
+def git_commit(root: str | os.PathLike = ROOT) -> str | None:
     """The commit of the checkout at `root`, "+changes" behind it if files differ from it.
 
     Files that git does not know count, for a new module changes what is computed; those in
@@ -64,7 +64,7 @@ def git_commit(root: str | os.PathLike = _ROOT) -> str | None:
     return f"{commit}+changes" if changes else commit
 
 
-def command_line(argv: Sequence[str] | None = None, root: str | os.PathLike = _ROOT) -> str:
+def command_line(argv: Sequence[str] | None = None, root: str | os.PathLike = ROOT) -> str:
     """The command that runs, as a person would type it in the project's folder.
 
     Paths that are absolute, begin with a "~" or go up by ".." become `shown_path`s: a whole
@@ -113,7 +113,7 @@ def _shown_argument(argument: str, root: str | os.PathLike) -> str:
     return _PATH.sub(shown, argument)
 
 
-def shown_path(path: str | os.PathLike, root: str | os.PathLike = _ROOT) -> str:
+def shown_path(path: str | os.PathLike, root: str | os.PathLike = ROOT) -> str:
     """A path for others: relative to the project, or `.../NAME` where it is outside.
 
     A relative path stays as it is, unless it goes up (".."): then it is taken from the current

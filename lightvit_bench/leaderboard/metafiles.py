@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from lightvit_bench.bench.provenance import ROOT
 from lightvit_bench.errors import BadDataError, MissingDataError
 from lightvit_bench.leaderboard.config_files import found, read_config
 from lightvit_bench.leaderboard.rows import Row
@@ -21,7 +22,6 @@ from lightvit_bench.leaderboard.tasks import TASKS
 HEADER = "# made by tools/leaderboard.py build; do not edit\n"
 FOLDERS = ("ade20k", "camvid", "coco", "lasot", "pretrain")  # of configs/, in this order
 
-_ROOT = Path(__file__).resolve().parents[2]
 _INDEX = "model-index.yml"
 _README = "../../README.md"  # from a metafile's folder, as the model index reads it
 # Our task and metric -> the model index's task and metric.
@@ -84,7 +84,7 @@ _ARCHITECTURES = (
 )
 
 
-def metafiles(rows: Iterable[Row], root: Path = _ROOT) -> dict[str, str]:
+def metafiles(rows: Iterable[Row], root: Path = ROOT) -> dict[str, str]:
     """The texts of all metafiles and of `model-index.yml`, by path below the project's folder.
 
     Args:

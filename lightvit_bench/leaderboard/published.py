@@ -17,6 +17,7 @@ from typing import Any
 
 from lightvit_bench.bench import checks
 from lightvit_bench.bench.parts import ModelSize, Recipe
+from lightvit_bench.bench.provenance import ROOT
 from lightvit_bench.errors import MissingDataError, near_matches
 from lightvit_bench.leaderboard.rows import Row, Score, Speed
 from lightvit_bench.leaderboard.tasks import TASKS
@@ -34,7 +35,6 @@ from lightvit_bench.leaderboard.yaml_file import (
 FORMAT_VERSION = 1
 CPU_REMARK = "Absolute frames/s of a CPU do not carry over to another machine."
 
-_ROOT = Path(__file__).resolve().parents[2]
 _MOST = 10**15  # of a count
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kMG]?)")
@@ -74,7 +74,7 @@ class _Named:
         return self.found[name]
 
 
-def read_published(folder: str | os.PathLike, root: str | os.PathLike = _ROOT) -> list[Row]:
+def read_published(folder: str | os.PathLike, root: str | os.PathLike = ROOT) -> list[Row]:
     """All rows of a folder's `*.yml`, in the order of file names and then of the files.
 
     Args:

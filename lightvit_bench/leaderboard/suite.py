@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lightvit_bench.bench.provenance import sha256_of
+from lightvit_bench.bench.provenance import ROOT, sha256_of
 from lightvit_bench.bench.record import RunRecord
 from lightvit_bench.errors import BadDataError, ConfigError, UserError, near_matches
 from lightvit_bench.leaderboard.suite_cells import (
@@ -43,7 +43,7 @@ from lightvit_bench.leaderboard.suite_child import (
     locked,
     run_logged,
 )
-from lightvit_bench.leaderboard.suite_file import ROOT, SEED, Suite, read_suite
+from lightvit_bench.leaderboard.suite_file import SEED, Suite, read_suite
 from lightvit_bench.leaderboard.suite_table import RunResult, result_lines
 
 OUT = Path("work_dirs/suites")

@@ -23,12 +23,12 @@ from typing import Any
 
 import yaml
 
+from lightvit_bench.bench.provenance import ROOT
 from lightvit_bench.errors import BadDataError, ConfigError, MissingDataError, UserError
 from lightvit_bench.errors import near_matches as near
 
 FORMAT_VERSION = 1
 SHIPPED = "shipped"  # as a checkpoint: the tracker that comes with the package
-ROOT = Path(__file__).resolve().parents[2]
 SHIPPED_FILE = ROOT / "lightvit_bench" / "weights" / "tracker_tiny.safetensors"
 SEED = "{seed}"  # in a command
 

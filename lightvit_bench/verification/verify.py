@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lightvit_bench.bench.checks import Value
 from lightvit_bench.bench.parts import StoredFiles
-from lightvit_bench.bench.provenance import shown_path
+from lightvit_bench.bench.provenance import ROOT, shown_path
 from lightvit_bench.bench.record import RunRecord, read_record
 from lightvit_bench.data.roots import resolve_root
 from lightvit_bench.errors import BadDataError, MissingDataError, UserError, printable
@@ -20,7 +20,6 @@ from lightvit_bench.verification.options import check_options
 # Relative. Counts, boxes and scores are stored exactly, or as they were judged: what is left are
 # sums in another order (another numpy, the other of COCO's two evaluators).
 TOLERANCE = 1e-6
-_ROOT = Path(__file__).resolve().parents[2]
 _OUTSIDE = "..."  # how `shown_path` begins what lies outside the project
 
 
@@ -201,9 +200,9 @@ def _place(stored: StoredFiles, given: str | os.PathLike | None, what: str) -> P
             name=stored.path,
             set=f"--{what} PATH",
         )
-    tried = list(dict.fromkeys((resolve_root(path), _ROOT / path, path)))
+    tried = list(dict.fromkeys((resolve_root(path), ROOT / path, path)))
     if resolve_root(path) == path:
-        tried = [_ROOT / path, path]
+        tried = [ROOT / path, path]
     for one in tried:
         if one.exists():
             return one
